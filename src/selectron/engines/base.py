@@ -1,0 +1,106 @@
+"""What the layers above need of a database.
+
+An engine prints sqlglot trees in its own dialect and runs them. Everything that differs between
+databases is here as data (:class:`Limits`, the dialect's name, column kinds) or as a method of the
+engine, never as a test of the engine's name elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from sqlglot import exp
+
+__all__ = ["Column", "ColumnKind", "Engine", "Limits", "Relation", "Row"]
+
+Row = tuple[Any, ...]
+
+
+class ColumnKind(StrEnum):
+    """What a column's values mean to a network, whatever the engine calls the type."""
+
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    TEXT = "text"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a relation: its name, its kind, and the engine's name of its type."""
+
+    name: str
+    kind: ColumnKind
+    type: str
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Something with rows: a table, a view, a query, a file or a data frame.
+
+    `source` goes into a FROM clause as it stands; `label` is how messages call it.
+    """
+
+    source: exp.Table | exp.Subquery
+    label: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the engine refuses, known before anything is run; None means no limit that matters."""
+
+    columns: int | None = None
+    expression_depth: int | None = None
+    statement_bytes: int | None = None
+
+
+class Engine(Protocol):
+    """A connected database."""
+
+    @property
+    def dialect(self) -> str:
+        """The sqlglot name of the SQL that this engine speaks."""
+
+    @property
+    def limits(self) -> Limits:
+        """What the engine refuses."""
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the database was opened without the right to write."""
+
+    def sql(self, statement: exp.Expression, *, pretty: bool = False) -> str:
+        """The statement as text in this engine's dialect."""
+
+    def run(self, statement: exp.Expression, parameters: Sequence[object] = ()) -> None:
+        """Execute a statement whose result does not matter."""
+
+    def rows(self, statement: exp.Expression, parameters: Sequence[object] = ()) -> list[Row]:
+        """Execute a query and fetch all its rows."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Commit what happens inside as one, or nothing of it if an exception leaves the block."""
+
+    def columns(self, relation: Relation) -> list[Column]:
+        """The columns of a relation, in order.
+
+        Raises
+        ------
+        DataError
+            If the relation does not exist or cannot be read.
+        """
+
+    def relation(self, source: object) -> Relation:
+        """What a user named, as something to select from.
+
+        Raises
+        ------
+        DataError
+            If nothing of that name exists, or the object is not a table of any kind.
+        """

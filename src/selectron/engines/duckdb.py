@@ -1,0 +1,346 @@
+"""DuckDB: the embedded default."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import sqlglot
+from sqlglot import exp
+
+from selectron.engines.base import Column, ColumnKind, Limits, Relation, Row
+from selectron.errors import ColumnError, DataError, EngineError
+
+__all__ = ["DuckDB"]
+
+# How a file is read, by the end of its name.
+READERS: Final = {
+    ".csv": "read_csv",
+    ".csv.gz": "read_csv",
+    ".tsv": "read_csv",
+    ".parquet": "read_parquet",
+    ".json": "read_json",
+    ".jsonl": "read_json",
+    ".ndjson": "read_json",
+}
+
+NUMBERS: Final = frozenset(
+    [
+        "TINYINT",
+        "SMALLINT",
+        "INTEGER",
+        "BIGINT",
+        "HUGEINT",
+        "UTINYINT",
+        "USMALLINT",
+        "UINTEGER",
+        "UBIGINT",
+        "UHUGEINT",
+        "FLOAT",
+        "DOUBLE",
+    ]
+)
+KINDS: Final = {
+    "BOOLEAN": ColumnKind.BOOLEAN,
+    "VARCHAR": ColumnKind.TEXT,
+    "UUID": ColumnKind.TEXT,
+    "DATE": ColumnKind.DATE,
+    "TIMESTAMP": ColumnKind.TIMESTAMP,
+    "TIMESTAMP_S": ColumnKind.TIMESTAMP,
+    "TIMESTAMP_MS": ColumnKind.TIMESTAMP,
+    "TIMESTAMP_NS": ColumnKind.TIMESTAMP,
+    "TIMESTAMP WITH TIME ZONE": ColumnKind.TIMESTAMP,
+    **dict.fromkeys(NUMBERS, ColumnKind.NUMBER),
+}
+
+QUERY_WORDS: Final = ("select", "with", "from", "values", "(")
+
+
+class DuckDB:
+    """A DuckDB database: a file, or memory when no path is given.
+
+    Parameters
+    ----------
+    path
+        The database file, created when missing; ``":memory:"`` for none.
+    read_only
+        Open without the right to write. The file must exist.
+    connection
+        An open connection to use instead; the caller keeps it.
+
+    Raises
+    ------
+    EngineError
+        If the file is no database, is locked by another process, or cannot be created.
+
+    Examples
+    --------
+    >>> engine = DuckDB()
+    >>> engine.rows(sqlglot.parse_one("SELECT 42 AS answer"))
+    [(42,)]
+    """
+
+    dialect: Final = "duckdb"
+    limits: Final = Limits(expression_depth=1_000)
+
+    def __init__(
+        self,
+        path: str | Path = ":memory:",
+        *,
+        read_only: bool = False,
+        connection: duckdb.DuckDBPyConnection | None = None,
+    ) -> None:
+        self.path = str(path)
+        self.owns_connection = connection is None
+        self.connection = connection or open_connection(self.path, read_only=read_only)
+        self.read_only = read_only or not self.writable()
+        self.frame_numbers = itertools.count(1)
+
+    def writable(self) -> bool:
+        """Whether the current catalog takes writes."""
+        query = "SELECT NOT readonly FROM duckdb_databases() WHERE database_name = current_database()"
+        row = self.connection.execute(query).fetchone()
+        return bool(row and row[0])
+
+    def close(self) -> None:
+        """Close the connection, if this object opened it."""
+        if self.owns_connection:
+            self.connection.close()
+
+    def interrupt(self) -> None:
+        """Stop the running statement, from another thread."""
+        self.connection.interrupt()
+
+    def sql(self, statement: exp.Expression, *, pretty: bool = False) -> str:
+        """The statement as DuckDB text, identifiers quoted."""
+        return statement.sql(dialect=self.dialect, identify=True, pretty=pretty, comments=pretty)
+
+    def run(self, statement: exp.Expression, parameters: Sequence[object] = ()) -> None:
+        """Execute a statement whose result does not matter."""
+        self.execute(self.sql(statement), parameters)
+
+    def rows(self, statement: exp.Expression, parameters: Sequence[object] = ()) -> list[Row]:
+        """Execute a query and fetch all its rows."""
+        rows: list[Row] = self.execute(self.sql(statement), parameters).fetchall()
+        return rows
+
+    def execute(self, text: str, parameters: Sequence[object] = ()) -> duckdb.DuckDBPyConnection:
+        """Execute SQL text; DuckDB's own errors become ours."""
+        try:
+            return (
+                self.connection.execute(text, list(parameters))
+                if parameters
+                else self.connection.execute(text)
+            )
+        except duckdb.InterruptException as error:
+            raise KeyboardInterrupt from error
+        except duckdb.Error as error:
+            raise translate(error) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what happens inside as one, or nothing of it."""
+        self.execute("BEGIN TRANSACTION")
+        try:
+            yield
+        except BaseException:
+            self.execute("ROLLBACK")
+            raise
+        self.execute("COMMIT")
+
+    def columns(self, relation: Relation) -> list[Column]:
+        """The columns of a relation, in order.
+
+        Raises
+        ------
+        DataError
+            If the relation cannot be read.
+        ColumnError
+            If two columns have the same name.
+        """
+        source = relation.source
+        query = source.this if isinstance(source, exp.Subquery) else exp.select("*").from_(source.copy())
+        try:
+            described = self.rows(exp.Describe(this=query.copy()))
+        except EngineError as error:
+            raise DataError(f"{relation.label} cannot be read: {error.problem}") from error
+        columns = [Column(str(name), kind_of(str(type_)), str(type_)) for name, type_, *_ in described]
+        seen: set[str] = set()
+        for column in columns:
+            # DuckDB's identifiers ignore case, so "a" and "A" are one column to it.
+            if column.name.casefold() in seen:
+                raise ColumnError(
+                    f"{relation.label} has two columns named {column.name!r}.",
+                    hint="Name each column once, with AS in the query.",
+                )
+            seen.add(column.name.casefold())
+        return columns
+
+    def relation(self, source: object) -> Relation:
+        """A table, view, query, CSV, Parquet or JSON file, or pandas, Polars or Arrow frame.
+
+        Raises
+        ------
+        DataError
+            If nothing of that name exists, or the object is no table of any kind.
+
+        Examples
+        --------
+        >>> engine = DuckDB()
+        >>> engine.relation("SELECT 1 AS a").source.sql("duckdb")
+        '(SELECT 1 AS a) AS source'
+        """
+        if isinstance(source, Relation):
+            return source
+        if isinstance(source, Path):
+            return self.file(str(source))
+        if isinstance(source, str):
+            text = source.strip()
+            table = self.table(text)
+            if table is not None:
+                return Relation(table, f"table {text!r}")
+            if reader_of(text):
+                return self.file(text)
+            if text.lower().startswith(QUERY_WORDS):
+                return query_relation(text)
+            raise DataError(
+                f"There is no table, view or file named {text!r} in {self.path}.", hint=self.tables_hint()
+            )
+        return self.frame(source)
+
+    def table(self, name: str) -> exp.Table | None:
+        """The table or view of that name, alone or qualified by schema and catalog, if there is one."""
+        query = """
+            SELECT table_catalog, table_schema, table_name FROM information_schema.tables
+            WHERE list_contains(
+                [lower(table_name), lower(table_schema || '.' || table_name),
+                 lower(table_catalog || '.' || table_schema || '.' || table_name)], lower(?))
+            ORDER BY table_catalog <> current_database(), table_schema <> current_schema()
+        """
+        found = self.execute(query, [name]).fetchone()
+        if found is None:
+            return None
+        catalog, schema, table = found
+        # The short form where it means the same, since it stays true when the file is moved or renamed.
+        here = self.execute("SELECT current_database(), current_schema()").fetchone()
+        if here == (catalog, schema):
+            return exp.table_(table, quoted=True)
+        if here and here[0] == catalog:
+            return exp.table_(table, db=schema, quoted=True)
+        return exp.table_(table, db=schema, catalog=catalog, quoted=True)
+
+    def tables_hint(self) -> str:
+        """The tables that do exist, for a message."""
+        query = """
+            SELECT table_name FROM information_schema.tables
+            WHERE NOT starts_with(table_name, 'selectron_') ORDER BY table_name LIMIT 10
+        """
+        names = [repr(row[0]) for row in self.execute(query).fetchall()]
+        return f"It has: {', '.join(names)}." if names else "It has no tables."
+
+    def file(self, path: str) -> Relation:
+        """A CSV, Parquet or JSON file."""
+        reader = reader_of(path)
+        if reader is None:
+            raise DataError(
+                f"File {path!r} is of no kind that can be read.", hint=f"Use one of {', '.join(READERS)}."
+            )
+        if not any(mark in path for mark in "*?[") and "://" not in path and not Path(path).exists():
+            raise DataError(f"There is no file {path!r}.", hint="Check the path.")
+        call = exp.Anonymous(this=reader, expressions=[exp.Literal.string(path)])
+        return Relation(exp.Table(this=call), f"file {path!r}")
+
+    def frame(self, frame: Any) -> Relation:
+        """A pandas, Polars or Arrow frame, registered under a name of our own."""
+        name = f"selectron_frame_{next(self.frame_numbers)}"
+        columns = [str(column) for column in getattr(frame, "columns", ())]
+        doubled = sorted({column for column in columns if columns.count(column) > 1})
+        if doubled:
+            raise ColumnError(
+                f"The {type(frame).__name__} has two columns named {doubled[0]!r}.",
+                hint="Rename one of them.",
+            )
+        try:
+            self.connection.register(name, frame)
+        except (duckdb.Error, TypeError) as error:
+            raise DataError(
+                f"A {type(frame).__name__} is not a table that can be trained on.",
+                hint="Give a table or view name, a query, a file, or a pandas, Polars or Arrow frame.",
+            ) from error
+        return Relation(exp.table_(name, quoted=True), f"the {type(frame).__name__}")
+
+
+def open_connection(path: str, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    """Open a database file, with messages that say what to do."""
+    try:
+        return duckdb.connect(path, read_only=read_only)
+    except duckdb.IOException as error:
+        text = str(error)
+        if "lock" in text.lower():
+            raise EngineError(
+                f"Database {path!r} is locked by another process.",
+                hint="Close the program that has it open, or open a copy.",
+            ) from error
+        if "not a valid" in text.lower():
+            raise EngineError(
+                f"File {path!r} is not a DuckDB database.",
+                hint="A .csv or .parquet file is given where the table goes, or directly to the command.",
+            ) from error
+        raise EngineError(
+            f"Database {path!r} cannot be opened: {first_line(error)}", hint="Check the path and its rights."
+        ) from error
+    except duckdb.Error as error:
+        raise EngineError(f"Database {path!r} cannot be opened: {first_line(error)}") from error
+
+
+def query_relation(text: str) -> Relation:
+    """A query as something to select from."""
+    try:
+        parsed = sqlglot.parse_one(text.rstrip().rstrip(";"), dialect="duckdb")
+    except sqlglot.errors.ParseError as error:
+        raise DataError(f"The query cannot be read: {first_line(error)}") from error
+    if isinstance(parsed, exp.Subquery):
+        parsed = parsed.this
+    if not isinstance(parsed, exp.Query):
+        raise DataError("Only a query (SELECT, WITH, FROM, VALUES) can stand for a table.")
+    return Relation(parsed.subquery("source"), "the query")
+
+
+def reader_of(path: str) -> str | None:
+    """The function that reads such a file, if there is one."""
+    return next((reader for end, reader in READERS.items() if path.lower().endswith(end)), None)
+
+
+def kind_of(type_: str) -> ColumnKind:
+    """What a DuckDB type means to a network.
+
+    >>> kind_of("DECIMAL(9,2)"), kind_of("ENUM('a', 'b')"), kind_of("DOUBLE[]")
+    (<ColumnKind.NUMBER: 'number'>, <ColumnKind.TEXT: 'text'>, <ColumnKind.OTHER: 'other'>)
+    """
+    if type_.endswith("]"):
+        return ColumnKind.OTHER
+    if type_.startswith("DECIMAL"):
+        return ColumnKind.NUMBER
+    if type_.startswith("ENUM"):
+        return ColumnKind.TEXT
+    return KINDS.get(type_, ColumnKind.OTHER)
+
+
+def translate(error: duckdb.Error) -> EngineError:
+    """DuckDB's error as ours, first line only."""
+    text = first_line(error)
+    if "read-only" in text:
+        return EngineError(
+            "The database is read-only.", hint="Open it with the right to write, or use a copy."
+        )
+    return EngineError(f"DuckDB refused: {text}")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, without terminal colours."""
+    lines = str(error).replace("\x1b[4m", "").replace("\x1b[0m", "").strip().splitlines()
+    return lines[0] if lines else type(error).__name__
