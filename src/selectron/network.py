@@ -1,0 +1,168 @@
+"""What a user describes: the layers of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from selectron.errors import ConfigurationError
+
+__all__ = ["ACTIVATION_NAMES", "INITIALIZATIONS", "MLP", "Dense"]
+
+ACTIVATION_NAMES: Final = (
+    "identity",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "sigmoid",
+    "tanh",
+    "softplus",
+)
+
+INITIALIZATIONS: Final = ("auto", "he", "glorot", "normal", "constant", "zeros")
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A layer that is connected to every unit of the one before it.
+
+    Parameters
+    ----------
+    units
+        How many units it has.
+    activation
+        One of :data:`ACTIVATION_NAMES`.
+    dropout
+        The fraction of its activations that is set to zero at each training step.
+    """
+
+    units: int
+    activation: str = "relu"
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.units, int) or isinstance(self.units, bool) or self.units < 1:
+            raise ConfigurationError(
+                f"A hidden layer has {self.units!r} units.", hint="Give a whole number, 1 or more."
+            )
+        if self.activation not in ACTIVATION_NAMES:
+            raise ConfigurationError(
+                f"There is no activation {self.activation!r}.",
+                hint=f"Use one of {', '.join(ACTIVATION_NAMES)}.",
+            )
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigurationError(
+                f"dropout is {self.dropout}.", hint="Give a fraction from 0 up to, not with, 1."
+            )
+
+
+@dataclass(frozen=True, init=False)
+class MLP:
+    """A feed-forward network; its inputs and outputs follow from the table.
+
+    Parameters
+    ----------
+    hidden
+        Units of each hidden layer, or :class:`Dense` layers; none gives linear or logistic regression.
+    activation
+        Of all hidden layers given as numbers, or one for each; ``"relu"`` by default.
+    dropout
+        Likewise; 0 by default.
+    initialization
+        How weights start: ``"he"`` (He et al. 2015), ``"glorot"`` (Glorot and Bengio 2010), ``"normal"``,
+        ``"constant"``, ``"zeros"``, or ``"auto"``: He before activations of the ReLU kind, Glorot elsewhere.
+    initialization_scale
+        The standard deviation of ``"normal"`` (0.01 if None), the value of ``"constant"`` (1 if None).
+    initial
+        Given values of parameters by name, such as ``{"hidden_1.weights": [[...], ...]}``, with a row for
+        each input unit and a column for each unit. They take precedence.
+
+    Raises
+    ------
+    ConfigurationError
+        If a value is out of its range, or the lists are of different lengths.
+
+    Examples
+    --------
+    >>> MLP(hidden=[32, 16], activation="tanh").layers[1]
+    Dense(units=16, activation='tanh', dropout=0.0)
+    >>> MLP(hidden=[]).layers
+    ()
+    """
+
+    layers: tuple[Dense, ...]
+    initialization: str
+    initialization_scale: float | None
+    initial: Mapping[str, tuple[tuple[float, ...], ...]]
+
+    def __init__(
+        self,
+        hidden: Sequence[int | Dense] = (32,),
+        *,
+        activation: str | Sequence[str] = "relu",
+        dropout: float | Sequence[float] = 0.0,
+        initialization: str = "auto",
+        initialization_scale: float | None = None,
+        initial: Mapping[str, Sequence[Sequence[float]]] | None = None,
+    ) -> None:
+        activations: Sequence[str] = spread("activation", activation, len(hidden))
+        dropouts: Sequence[float] = spread("dropout", dropout, len(hidden))
+        layers = tuple(
+            units if isinstance(units, Dense) else Dense(units, activation_, float(dropout_))
+            for units, activation_, dropout_ in zip(hidden, activations, dropouts, strict=True)
+        )
+        if initialization not in INITIALIZATIONS:
+            raise ConfigurationError(
+                f"There is no initialization {initialization!r}.",
+                hint=f"Use one of {', '.join(INITIALIZATIONS)}.",
+            )
+        given = {
+            name: tuple(tuple(float(value) for value in row) for row in rows)
+            for name, rows in (initial or {}).items()
+        }
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "initialization", initialization)
+        object.__setattr__(self, "initialization_scale", initialization_scale)
+        object.__setattr__(self, "initial", given)
+
+    def to_json(self) -> dict[str, Any]:
+        """The network as JSON-ready values."""
+        return {
+            "hidden": [
+                {"units": layer.units, "activation": layer.activation, "dropout": layer.dropout}
+                for layer in self.layers
+            ],
+            "initialization": self.initialization,
+            "initialization_scale": self.initialization_scale,
+            "initial": {name: [list(row) for row in rows] for name, rows in self.initial.items()},
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> MLP:
+        """The network that :meth:`to_json` wrote.
+
+        >>> network = MLP(hidden=[8], dropout=0.5)
+        >>> MLP.from_json(network.to_json()) == network
+        True
+        """
+        return MLP(
+            [Dense(**layer) for layer in data["hidden"]],
+            initialization=data["initialization"],
+            initialization_scale=data["initialization_scale"],
+            initial=data["initial"],
+        )
+
+
+def spread(name: str, value: Any, count: int) -> Sequence[Any]:
+    """One value for each layer, from one for all or a list."""
+    if isinstance(value, (str, float, int)):
+        return [value] * count
+    if len(value) != count:
+        raise ConfigurationError(
+            f"{name} has {len(value)} values for {count} hidden layers.", hint="Give one, or one for each."
+        )
+    return list(value)

@@ -1,0 +1,70 @@
+"""The few SQL values whose spelling is easy to get wrong, each made in one place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+__all__ = ["balanced", "column", "integer", "number", "text"]
+
+
+def number(value: float) -> exp.Expression:
+    """A DOUBLE literal that gives back exactly `value`.
+
+    Written with an exponent, since DuckDB reads ``0.94`` as a DECIMAL and ``0.94e0`` as a DOUBLE.
+
+    >>> number(0.94).sql(), number(-3.0).sql(), number(1e-300).sql()
+    ('0.94e0', '-3.0e0', '1e-300')
+    """
+    value = float(value)
+    if not math.isfinite(value):
+        return exp.cast(exp.Literal.string(str(value)), "double")
+    text = repr(abs(value))
+    literal = exp.Literal.number(text if "e" in text else f"{text}e0")
+    return exp.Neg(this=literal) if math.copysign(1.0, value) < 0 else literal
+
+
+def integer(value: int) -> exp.Expression:
+    """An integer literal.
+
+    >>> integer(-2).sql()
+    '-2'
+    """
+    literal = exp.Literal.number(str(abs(int(value))))
+    return exp.Neg(this=literal) if value < 0 else literal
+
+
+def text(value: str) -> exp.Expression:
+    """A string literal, quotes escaped when printed.
+
+    >>> text("O'Brien").sql()
+    "'O''Brien'"
+    """
+    return exp.Literal.string(value)
+
+
+def column(name: str, table: str | None = None) -> exp.Column:
+    """A quoted column.
+
+    >>> column("select", "r").sql()
+    '"r"."select"'
+    """
+    return exp.column(name, table=table, quoted=True)
+
+
+def balanced(terms: Sequence[exp.Expression]) -> exp.Expression:
+    """The sum of `terms` as a balanced tree; a left-deep one costs DuckDB cubic planning time.
+
+    >>> balanced([exp.column(c) for c in "abcd"]).sql()
+    '(a + b) + (c + d)'
+    """
+    if not terms:
+        return number(0.0)
+    if len(terms) == 1:
+        return terms[0]
+    half = len(terms) // 2
+    sides = (balanced(terms[:half]), balanced(terms[half:]))
+    left, right = (exp.paren(side, copy=False) if isinstance(side, exp.Add) else side for side in sides)
+    return exp.Add(this=left, expression=right)
