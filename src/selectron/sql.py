@@ -10,7 +10,7 @@ from sqlglot import exp
 __all__ = ["balanced", "column", "integer", "number", "text"]
 
 
-def number(value: float) -> exp.Expression:
+def number(value: float) -> exp.Expr:
     """A DOUBLE literal that gives back exactly `value`.
 
     Written with an exponent, since DuckDB reads ``0.94`` as a DECIMAL and ``0.94e0`` as a DOUBLE.
@@ -26,7 +26,7 @@ def number(value: float) -> exp.Expression:
     return exp.Neg(this=literal) if math.copysign(1.0, value) < 0 else literal
 
 
-def integer(value: int) -> exp.Expression:
+def integer(value: int) -> exp.Expr:
     """An integer literal.
 
     >>> integer(-2).sql()
@@ -36,7 +36,7 @@ def integer(value: int) -> exp.Expression:
     return exp.Neg(this=literal) if value < 0 else literal
 
 
-def text(value: str) -> exp.Expression:
+def text(value: str) -> exp.Expr:
     """A string literal, quotes escaped when printed.
 
     >>> text("O'Brien").sql()
@@ -54,7 +54,7 @@ def column(name: str, table: str | None = None) -> exp.Column:
     return exp.column(name, table=table, quoted=True)
 
 
-def balanced(terms: Sequence[exp.Expression]) -> exp.Expression:
+def balanced(terms: Sequence[exp.Expr]) -> exp.Expr:
     """The sum of `terms` as a balanced tree; a left-deep one costs DuckDB cubic planning time.
 
     >>> balanced([exp.column(c) for c in "abcd"]).sql()

@@ -75,13 +75,13 @@ class Engine(Protocol):
     def read_only(self) -> bool:
         """Whether the database was opened without the right to write."""
 
-    def sql(self, statement: exp.Expression, *, pretty: bool = False) -> str:
+    def sql(self, statement: exp.Expr, *, pretty: bool = False) -> str:
         """The statement as text in this engine's dialect."""
 
-    def run(self, statement: exp.Expression, parameters: Sequence[object] = ()) -> None:
+    def run(self, statement: exp.Expr, parameters: Sequence[object] = ()) -> None:
         """Execute a statement whose result does not matter."""
 
-    def rows(self, statement: exp.Expression, parameters: Sequence[object] = ()) -> list[Row]:
+    def rows(self, statement: exp.Expr, parameters: Sequence[object] = ()) -> list[Row]:
         """Execute a query and fetch all its rows."""
 
     def transaction(self) -> AbstractContextManager[None]:

@@ -115,15 +115,15 @@ class DuckDB:
         """Stop the running statement, from another thread."""
         self.connection.interrupt()
 
-    def sql(self, statement: exp.Expression, *, pretty: bool = False) -> str:
+    def sql(self, statement: exp.Expr, *, pretty: bool = False) -> str:
         """The statement as DuckDB text, identifiers quoted."""
         return statement.sql(dialect=self.dialect, identify=True, pretty=pretty, comments=pretty)
 
-    def run(self, statement: exp.Expression, parameters: Sequence[object] = ()) -> None:
+    def run(self, statement: exp.Expr, parameters: Sequence[object] = ()) -> None:
         """Execute a statement whose result does not matter."""
         self.execute(self.sql(statement), parameters)
 
-    def rows(self, statement: exp.Expression, parameters: Sequence[object] = ()) -> list[Row]:
+    def rows(self, statement: exp.Expr, parameters: Sequence[object] = ()) -> list[Row]:
         """Execute a query and fetch all its rows."""
         rows: list[Row] = self.execute(self.sql(statement), parameters).fetchall()
         return rows

@@ -711,7 +711,8 @@ def transpose(x: Tensor) -> Tensor:
 def sum_(x: Tensor, axis: int | None = None) -> Tensor:
     """The sum along an axis, kept with extent 1; over both axes when none is named."""
     if axis is None:
-        return sum_(sum_(x, 1), 0)
+        # Down the rows first: that is how the arrays layout keeps parameters.
+        return sum_(sum_(x, 0), 1)
     return x if x.shape[axis] == 1 else apply(Sum(axis), x)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from selectron.errors import ConfigurationError
@@ -107,8 +107,8 @@ class TrainingOptions:
     """
 
     loss: Loss | None = None
-    optimizer: Optimizer = Adam(0.01)
-    schedule: Schedule = ConstantRate()
+    optimizer: Optimizer = field(default_factory=lambda: Adam(0.01))
+    schedule: Schedule = field(default_factory=ConstantRate)
     epochs: int = 100
     batch_size: int | None = 256
     l1: float = 0.0
