@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from selectron.layouts.kernels import BY_ROWS, BY_UNITS, Key, Order, base, kernel, reversed_order
+from selectron.layouts.kernels import BY_ROWS, BY_UNITS, Key, Order, base, kernel, pick_of, reversed_order
 from selectron.layouts.scalars import REPEATING, scalar
 from selectron.program import operations as op
 from selectron.program.program import Program
@@ -103,7 +103,7 @@ class Lowering:
             for dependency in tensor.inputs:
                 if not self.fuses(tensor, dependency):
                     named.add(base(dependency)[0])
-        named |= {tensor for tensor, count in readers.items() if count > 1}
+        named |= {tensor for tensor, count in readers.items() if count > 1 and not is_cheap(tensor)}
         return {tensor for tensor in named if not isinstance(tensor.operation, (*FREE, op.Transpose))}
 
     def fuses(self, reader: Tensor, dependency: Tensor) -> bool:
@@ -113,6 +113,8 @@ class Lowering:
         if isinstance(reader.operation, (op.Elementwise, op.Broadcast)):
             # A smaller tensor would be computed again for every element that it is broadcast to.
             return self.lists(reader) == self.lists(dependency)
+        if pick_of(reader) is not None:
+            return True
         if isinstance(reader.operation, op.Sum) and isinstance(dependency.operation, op.Multiply):
             # The sum of a product is an inner product, if both sides are lists of that length.
             factors = dependency.inputs
@@ -252,13 +254,21 @@ class Lowering:
 FREE = (op.Constant, op.Range, op.Size, op.RowNumber, op.Input)
 
 
+def is_cheap(tensor: Tensor) -> bool:
+    """Whether computing a tensor again costs no more than reading it: a comparison with a place."""
+    return isinstance(tensor.operation, op.Comparison) and all(
+        isinstance(part.operation, FREE) for part in tensor.inputs
+    )
+
+
 def contracted(reader: Tensor) -> list[tuple[Tensor, int]]:
     """The inputs that an operation reads as lists, with the axis of the list."""
     operation = reader.operation
     if isinstance(operation, op.MatMul):
         return [(reader.inputs[0], 1), (reader.inputs[1], 0)]
     if isinstance(operation, (op.Sum, op.Max)):
-        return [(reader.inputs[0], operation.axis)]
+        picked = pick_of(reader)
+        return [(reader.inputs[0] if picked is None else picked[1], operation.axis)]
     return []
 
 

@@ -18,7 +18,7 @@ from selectron.program import operations as op
 from selectron.program.tensor import Extent, Tensor
 from selectron.sql import integer, number
 
-__all__ = ["BY_ROWS", "BY_UNITS", "Columns", "Key", "Order", "base", "kernel", "reversed_order"]
+__all__ = ["BY_ROWS", "BY_UNITS", "Columns", "Key", "Order", "base", "kernel", "pick_of", "reversed_order"]
 
 Expression = exp.Expr
 # Axes from the outer list to the inner one.
@@ -189,6 +189,19 @@ class Kernel:
         return body
 
 
+def pick_of(tensor: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The index and the values, if a tensor sums the one value of each row that the index names."""
+    if isinstance(tensor.operation, op.Sum) and tensor.operation.axis == 1:
+        (chosen,) = tensor.inputs
+        if isinstance(chosen.operation, op.Where):
+            condition, values, otherwise = chosen.inputs
+            if isinstance(condition.operation, op.Equal) and otherwise is op.constant(0.0):
+                index, places = condition.inputs
+                if isinstance(places.operation, op.Range) and values.shape == chosen.shape:
+                    return index, values
+    return None
+
+
 def kernel(
     columns: Columns, tensor: Tensor, order: Order, point: Callable[[Kernel], Expression]
 ) -> Expression:
@@ -245,6 +258,11 @@ def matmul(kernel: Kernel, tensor: Tensor) -> Expression:
 def sum_(kernel: Kernel, tensor: Tensor) -> Expression:
     assert isinstance(tensor.operation, op.Sum)
     (part,), axis = tensor.inputs, tensor.operation.axis
+    picked = pick_of(tensor)
+    if picked is not None and not kernel.columns.has_column(part):
+        index, values = picked
+        entry = exp.Add(this=exp.cast(kernel.point(index), "bigint"), expression=integer(1))
+        return element_of(kernel.access(values, keep=axis), entry)
     if not kernel.columns.has_column(base(part)[0]):
         # A product that nobody else reads: its sum is an inner product.
         return call("list_inner_product", *(kernel.access(factor, keep=axis) for factor in part.inputs))

@@ -84,6 +84,7 @@ __all__ = [
     "multiply",
     "negate",
     "one_hot",
+    "pick",
     "range_",
     "row_number",
     "sigmoid",
@@ -578,12 +579,25 @@ def value_of(tensor: Tensor) -> float | None:
 
 
 def elementwise(operation: Elementwise, *inputs: Tensor) -> Tensor:
-    """An elementwise operation, computed now if all its inputs are constants."""
+    """An elementwise operation: computed now if all its inputs are constants, on small tensors if it can.
+
+    A tensor that was repeated explicitly is used as it was, since it is repeated again where it meets
+    one of the full shape; if all were repeated, so is the result.
+    """
     values = [value_of(tensor) for tensor in inputs]
     if not isinstance(operation, Comparison) and all(value is not None for value in values):
         folded = operation.evaluate(*(np.full((1, 1), value) for value in values))
         return constant(float(folded[0, 0]))
-    return apply(operation, *inputs)
+    small = [tensor.inputs[0] if isinstance(tensor.operation, Broadcast) else tensor for tensor in inputs]
+    if small == list(inputs):
+        return apply(operation, *inputs)
+    whole, reduced = apply(operation, *inputs), elementwise(operation, *small)
+    like = next(tensor.inputs[1] for tensor in inputs if isinstance(tensor.operation, Broadcast))
+    if reduced.shape == whole.shape:
+        return reduced
+    if isinstance(operation, Comparison) or like.shape != whole.shape:
+        return whole
+    return apply(Broadcast(), reduced, like)
 
 
 def negate(x: Tensor) -> Tensor:
@@ -679,22 +693,22 @@ def modular_multiply(left: Tensor, right: Tensor) -> Tensor:
 
 
 def less(left: Tensor, right: Tensor) -> Tensor:
-    return apply(Less(), left, right)
+    return elementwise(Less(), left, right)
 
 
 def less_equal(left: Tensor, right: Tensor) -> Tensor:
-    return apply(LessEqual(), left, right)
+    return elementwise(LessEqual(), left, right)
 
 
 def equal(left: Tensor, right: Tensor) -> Tensor:
-    return apply(Equal(), left, right)
+    return elementwise(Equal(), left, right)
 
 
 def where(condition: Tensor, then: Tensor, otherwise: Tensor) -> Tensor:
     """`then` where the condition holds, `otherwise` elsewhere."""
     if not isinstance(condition.operation, Comparison):
         raise ShapeError(f"{condition} is no condition.", hint="Compare two tensors first.")
-    return apply(Where(), condition, then, otherwise)
+    return elementwise(Where(), condition, then, otherwise)
 
 
 def matmul(left: Tensor, right: Tensor) -> Tensor:
@@ -752,3 +766,8 @@ def gather(table: Tensor, index: Tensor) -> Tensor:
 def one_hot(index: Tensor, extent: int) -> Tensor:
     """1 in the column that `index`, of shape (rows, 1), names, 0 elsewhere: (rows, extent)."""
     return where(equal(index, range_(extent)), constant(1.0), constant(0.0))
+
+
+def pick(x: Tensor, index: Tensor) -> Tensor:
+    """The element of each row that `index`, of shape (rows, 1), names: (rows, 1)."""
+    return sum_(where(equal(index, range_(int(x.shape[1]))), x, constant(0.0)), 1)

@@ -8,16 +8,16 @@ state. Logged values are appended to lists at the end of each epoch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlglot import exp
 
-from selectron.layouts.arrays import Lowered, Stage, lower
+from selectron.layouts.arrays import Stage, lower
 from selectron.program.program import Program
 from selectron.sql import column, integer, number
 
-__all__ = ["LOG_PREFIX", "Recursion", "chain", "recursive_query", "step_query"]
+__all__ = ["LOG_PREFIX", "Recursion", "chain", "recursive_query"]
 
 Expression = exp.Expr
 
@@ -50,36 +50,50 @@ class Recursion:
         return tuple(name for name in self.program.outputs if name.startswith(LOG_PREFIX))
 
 
-def chain(source: exp.Select, stages: Sequence[Stage], *, materialize: bool = False) -> exp.Select:
-    """Stages as a chain of CTEs over a query; the result selects everything from the last.
+def chain(source: exp.Select, stages: Sequence[Stage], outputs: Mapping[str, Expression]) -> exp.Select:
+    """Outputs over a chain of stages over a query, each stage a CTE that carries on what is still needed.
 
-    >>> chain(exp.select("a"), [Stage((("b", exp.column("a")),))]).sql("duckdb")
-    'WITH stage_0 AS NOT MATERIALIZED (SELECT a), stage_1 AS NOT MATERIALIZED
-     (SELECT *, a AS b FROM stage_0) SELECT * FROM stage_1'
+    >>> print(chain(exp.select("a"), [Stage((("b", column("a")),))], {"c": column("b")}).sql("duckdb"))
+    WITH stage_0 AS NOT MATERIALIZED (SELECT a),
+         stage_1 AS NOT MATERIALIZED (SELECT "a" AS "b" FROM stage_0) SELECT "b" AS "c" FROM stage_1
     """
-    queries = [source]
-    for level, stage in enumerate(stages):
-        columns = [exp.alias_(expression, name, quoted=True) for name, expression in stage.columns]
-        queries.append(exp.select(exp.Star(), *columns, copy=False).from_(f"stage_{level}", copy=False))
-    result = exp.select("*").from_(f"stage_{len(stages)}")
+    queries = []
+    result = select(outputs.items(), stage_name(len(stages)))
+    needed = read_by(outputs.values())
+    for level in range(len(stages), 0, -1):
+        made = [(name, expression) for name, expression in stages[level - 1].columns if name in needed]
+        carried = needed - {name for name, _ in made}
+        # Only what is needed further down: planning time grows with every column of every stage.
+        columns = [*((name, column(name)) for name in sorted(carried)), *made]
+        queries.append(select(columns, stage_name(level - 1)))
+        needed = carried | read_by(expression for _, expression in made)
+    queries.append(source)
     ctes = [
-        exp.CTE(
-            this=query,
-            alias=exp.TableAlias(this=exp.to_identifier(f"stage_{level}")),
-            materialized=materialize,
-        )
-        for level, query in enumerate(queries)
+        exp.CTE(this=query, alias=exp.TableAlias(this=stage_name(level)), materialized=False)
+        for level, query in enumerate(reversed(queries))
     ]
     result.set("with_", exp.With(expressions=ctes))
     return result
 
 
-def step_query(lowered: Lowered, source: exp.Select, extra: Mapping[str, Expression]) -> exp.Select:
-    """One step: the program's outputs and some more columns, computed from a source row."""
-    query = chain(source, lowered.stages)
-    outputs = [*extra.items(), *lowered.outputs.items()]
-    query.set("expressions", [exp.alias_(value, name, quoted=True) for name, value in outputs])
-    return query
+def stage_name(level: int) -> exp.Identifier:
+    return exp.to_identifier(f"stage_{level}")
+
+
+def select(columns: Iterable[tuple[str, Expression]], relation: exp.Identifier) -> exp.Select:
+    """A SELECT of named values, without the copies that sqlglot's builders make."""
+    expressions = [
+        value
+        if isinstance(value, exp.Column) and value.name == name
+        else exp.Alias(this=value, alias=exp.to_identifier(name, quoted=True))
+        for name, value in columns
+    ]
+    return exp.Select(expressions=expressions, from_=exp.From(this=exp.Table(this=relation)))
+
+
+def read_by(expressions: Iterable[Expression]) -> set[str]:
+    """The columns that some expressions read."""
+    return {found.name for expression in expressions for found in expression.find_all(exp.Column)}
 
 
 def recursive_query(
@@ -119,7 +133,7 @@ def recursive_query(
     ).from_(exp.alias_(state, "start"))
 
     fed = sorted(lowered.inputs - set(recursion.state))
-    running = [exp.LT(this=column(TICK, here), expression=until.copy())]
+    running: list[Expression] = [exp.LT(this=column(TICK, here), expression=until.copy())]
     running += [
         exp.EQ(this=column(flag, here), expression=number(0.0))
         for flag in ("diverged", "stopped")
@@ -138,17 +152,19 @@ def recursive_query(
         )
         .where(*running)
     )
-    next_tick = exp.Add(this=column(TICK), expression=integer(1))
-    step = step_query(lowered, source, {KEY: column(KEY), TICK: next_tick})
     ended = exp.GT(this=column("ends_epoch"), expression=number(0.0))
-    for item in step.expressions:
-        if item.alias in recursion.logs:
-            appended = exp.Anonymous(this="list_append", expressions=[column(item.alias), item.this])
-            item.set(
-                "this", exp.Case(ifs=[exp.If(this=ended.copy(), true=appended)], default=column(item.alias))
-            )
-    by_name = {item.alias: item for item in step.expressions}
-    step.set("expressions", [by_name[name] for name in names])
+
+    def logged(name: str) -> Expression:
+        appended = exp.Anonymous(this="list_append", expressions=[column(name), lowered.outputs[name]])
+        return exp.Case(ifs=[exp.If(this=ended.copy(), true=appended)], default=column(name))
+
+    values: dict[str, Expression] = {
+        KEY: column(KEY),
+        TICK: exp.Add(this=column(TICK), expression=integer(1)),
+        **{name: lowered.outputs[name] for name in recursion.state},
+        **{name: logged(name) for name in recursion.logs},
+    }
+    step = chain(source, lowered.stages, values)
 
     body = exp.Union(this=anchor, expression=exp.Subquery(this=step), distinct=False)
     alias = exp.TableAlias(

@@ -21,7 +21,7 @@ from selectron.program.operations import (
     max_,
     mean,
     multiply,
-    one_hot,
+    pick,
     sigmoid,
     softplus,
     stop_gradient,
@@ -87,10 +87,9 @@ class CrossEntropy:
         return targets
 
     def of_rows(self, logits: Tensor, target: Tensor) -> Tensor:
-        classes = int(logits.shape[1])
         shift = stop_gradient(max_(logits, 1))
         log_sum = add(log(sum_(exp(subtract(logits, shift)), 1)), shift)
-        true_logit = sum_(multiply(one_hot(target, classes), logits), 1)
+        true_logit = pick(logits, target)
         if not self.label_smoothing:
             return subtract(log_sum, true_logit)
         kept = multiply(constant(1.0 - self.label_smoothing), true_logit)

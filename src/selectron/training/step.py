@@ -29,7 +29,7 @@ from selectron.program.operations import (
     max_,
     minimum,
     multiply,
-    one_hot,
+    pick,
     size,
     sqrt,
     subtract,
@@ -257,8 +257,7 @@ def metric_of_rows(loss: Loss, logits: Tensor, target: Tensor) -> Tensor:
         predicted = where(less(ZERO, logits), ONE, ZERO)
         return where(equal(predicted, target), ONE, ZERO)
     if isinstance(loss, CrossEntropy):
-        true_logit = sum_(multiply(one_hot(target, int(logits.shape[1])), logits), 1)
-        return where(equal(true_logit, max_(logits, 1)), ONE, ZERO)
+        return where(equal(pick(logits, target), max_(logits, 1)), ONE, ZERO)
     difference = subtract(logits, target)
     return divide(sum_(multiply(difference, difference), 1), size(logits, 1))
 
