@@ -96,6 +96,9 @@ class Engine(Protocol):
             If the relation does not exist or cannot be read.
         """
 
+    def has_table(self, name: str) -> bool:
+        """Whether the database has a table or view of exactly that name, where new tables go."""
+
     def relation(self, source: object) -> Relation:
         """What a user named, as something to select from.
 

@@ -233,6 +233,14 @@ class DuckDB:
             return exp.table_(table, db=schema, quoted=True)
         return exp.table_(table, db=schema, catalog=catalog, quoted=True)
 
+    def has_table(self, name: str) -> bool:
+        """Whether the current schema has a table or view of exactly that name."""
+        query = """
+            SELECT 1 FROM information_schema.tables
+            WHERE table_name = ? AND table_schema = current_schema() AND table_catalog = current_database()
+        """
+        return self.execute(query, [name]).fetchone() is not None
+
     def tables_hint(self) -> str:
         """The tables that do exist, for a message."""
         query = """

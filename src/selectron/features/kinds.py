@@ -1,0 +1,260 @@
+"""Features: a column with what was learned of it, and the SQL that turns it into numbers.
+
+A unit's expression is a DOUBLE and never NULL, whatever the row holds:
+
+- NULL (and NaN, which counts as NULL) is imputed: the mean for numbers and dates, no category for
+  categories; where the training rows had NULLs, an indicator unit says so.
+- An infinite number becomes the least or greatest one that was seen in training.
+- A category that was not seen in training sets the "(other)" unit, whose weights start at zero and
+  are never trained, so it counts as no category at all.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlglot import exp
+
+from selectron.engines.base import ColumnKind
+from selectron.sql import column, number, text
+
+__all__ = [
+    "BooleanFeature",
+    "CategoryFeature",
+    "EmbeddingFeature",
+    "Feature",
+    "NumberFeature",
+    "TimeFeature",
+    "as_text",
+]
+
+Expression = exp.Expr
+
+# Beyond it a DOUBLE is infinite.
+LARGEST = number(1.7976931348623157e308)
+
+
+class Feature(Protocol):
+    """A column and how it becomes units."""
+
+    @property
+    def column(self) -> str:
+        """The column's name."""
+
+    @property
+    def accepts(self) -> frozenset[ColumnKind]:
+        """Kinds of columns that can stand in for it at prediction."""
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """A readable name for each unit."""
+
+    def expressions(self) -> tuple[Expression, ...]:
+        """A DOUBLE for each unit, over the source table's columns."""
+
+
+NUMERIC = frozenset({ColumnKind.NUMBER, ColumnKind.BOOLEAN})
+TIMES = frozenset({ColumnKind.DATE, ColumnKind.TIMESTAMP})
+ANY = frozenset(ColumnKind) - {ColumnKind.OTHER}
+
+
+def as_text(name: str) -> Expression:
+    """A column's value as text, the form in which categories and classes are kept."""
+    return exp.cast(column(name), "text")
+
+
+def is_null(value: Expression) -> Expression:
+    return exp.Is(this=value, expression=exp.Null())
+
+
+def case(*branches: tuple[Expression, Expression], default: Expression) -> exp.Case:
+    return exp.Case(
+        ifs=[exp.If(this=condition, true=value) for condition, value in branches], default=default
+    )
+
+
+def flag(condition: Expression) -> Expression:
+    """1 where a condition holds, 0 elsewhere."""
+    return case((condition, number(1.0)), default=number(0.0))
+
+
+def scaled(value: Expression, center: float, scale: float) -> Expression:
+    """(value - center) / scale, leaving out what changes nothing."""
+    if center:
+        value = exp.paren(exp.Sub(this=value, expression=number(center)), copy=False)
+    return exp.Div(this=value, expression=number(scale), typed=False, safe=False) if scale != 1.0 else value
+
+
+@dataclass(frozen=True)
+class NumberFeature:
+    """A number: imputed, infinities brought back into the seen range, scaled.
+
+    >>> NumberFeature("mass", 4.0, 2.0, 4.0, 1.0, 9.0, indicator=True).units
+    ('mass', 'mass is null')
+    """
+
+    column: str
+    center: float
+    scale: float
+    fill: float
+    least: float
+    greatest: float
+    indicator: bool
+
+    @property
+    def accepts(self) -> frozenset[ColumnKind]:
+        return NUMERIC
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return (self.column, f"{self.column} is null") if self.indicator else (self.column,)
+
+    def expressions(self) -> tuple[Expression, ...]:
+        def value() -> Expression:
+            return exp.cast(column(self.column), "double")
+
+        missing = exp.Or(this=is_null(value()), expression=exp.IsNan(this=value()))
+        bounded = case(
+            (missing, number(self.fill)),
+            (exp.GT(this=value(), expression=LARGEST.copy()), number(self.greatest)),
+            (exp.LT(this=value(), expression=exp.Neg(this=LARGEST.copy())), number(self.least)),
+            default=value(),
+        )
+        units = (scaled(bounded, self.center, self.scale),)
+        return (*units, flag(missing.copy())) if self.indicator else units
+
+
+@dataclass(frozen=True)
+class BooleanFeature:
+    """True is 1, false 0, NULL a half."""
+
+    column: str
+    indicator: bool
+
+    @property
+    def accepts(self) -> frozenset[ColumnKind]:
+        return NUMERIC
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return (self.column, f"{self.column} is null") if self.indicator else (self.column,)
+
+    def expressions(self) -> tuple[Expression, ...]:
+        missing = is_null(column(self.column))
+        truth = exp.cast(column(self.column), "boolean")
+        value = case((missing, number(0.5)), (truth, number(1.0)), default=number(0.0))
+        return (value, flag(missing.copy())) if self.indicator else (value,)
+
+
+@dataclass(frozen=True)
+class TimeFeature:
+    """A date or timestamp: days since 1970 standardized, and its place in the year, the week and the day.
+
+    Places are a sine and a cosine, so that the last day is next to the first. Timestamps with a time zone
+    are taken in UTC.
+    """
+
+    column: str
+    center: float
+    scale: float
+    indicator: bool
+    hours: bool
+
+    @property
+    def accepts(self) -> frozenset[ColumnKind]:
+        return TIMES
+
+    @property
+    def cycles(self) -> tuple[tuple[str, str, float], ...]:
+        """A name, the field of EXTRACT and the period of each cycle."""
+        hours = (("hour", "hour", 24.0),) if self.hours else ()
+        return (("year", "doy", 365.25), ("week", "dow", 7.0), *hours)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        places = (f"{self.column}: {name} {wave}" for name, *_ in self.cycles for wave in ("sine", "cosine"))
+        units = (f"{self.column}: days", *places)
+        return (*units, f"{self.column} is null") if self.indicator else units
+
+    def expressions(self) -> tuple[Expression, ...]:
+        def value() -> Expression:
+            return exp.cast(column(self.column), "timestamp")
+
+        missing = is_null(column(self.column))
+        seconds = exp.cast(exp.Anonymous(this="epoch", expressions=[value()]), "double")
+        days = exp.Div(this=seconds, expression=number(86_400.0), typed=False, safe=False)
+        units = [case((missing, number(0.0)), default=scaled(days, self.center, self.scale))]
+        for _, field, period in self.cycles:
+            extracted = exp.Extract(this=exp.var(field), expression=value())
+            angle = exp.Mul(this=exp.cast(extracted, "double"), expression=number(2 * math.pi / period))
+            for wave in ("sin", "cos"):
+                place = exp.Anonymous(this=wave, expressions=[angle.copy()])
+                units.append(case((missing.copy(), number(0.0)), default=place))
+        return (*units, flag(missing.copy())) if self.indicator else tuple(units)
+
+
+@dataclass(frozen=True)
+class CategoryFeature:
+    """One unit for each category seen in training, one for all others.
+
+    >>> CategoryFeature("island", ("Biscoe", "Dream"), indicator=False).units
+    ('island = Biscoe', 'island = Dream', 'island = (other)')
+    """
+
+    column: str
+    categories: tuple[str, ...]
+    indicator: bool
+
+    @property
+    def accepts(self) -> frozenset[ColumnKind]:
+        return ANY
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        named = [f"{self.column} = {category}" for category in self.categories]
+        units = (*named, f"{self.column} = (other)")
+        return (*units, f"{self.column} is null") if self.indicator else units
+
+    def expressions(self) -> tuple[Expression, ...]:
+        units = [flag(exp.EQ(this=as_text(self.column), expression=text(c))) for c in self.categories]
+        known = exp.In(this=as_text(self.column), expressions=[text(c) for c in self.categories])
+        missing = is_null(column(self.column))
+        if self.indicator:
+            other = case((exp.Or(this=missing, expression=known), number(0.0)), default=number(1.0))
+            return (*units, other, flag(missing.copy()))
+        return (*units, case((known, number(0.0)), default=number(1.0)))
+
+
+@dataclass(frozen=True)
+class EmbeddingFeature:
+    """A category as an index into a table of learned vectors; the last one is for all others and NULL."""
+
+    column: str
+    categories: tuple[str, ...]
+    dimension: int
+
+    @property
+    def accepts(self) -> frozenset[ColumnKind]:
+        return ANY
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def entries(self) -> int:
+        """How many vectors there are."""
+        return len(self.categories) + 1
+
+    def expressions(self) -> tuple[Expression, ...]:
+        return ()
+
+    def index(self) -> Expression:
+        """The index of a row's vector, from 0, as a DOUBLE."""
+        whens = [
+            (exp.EQ(this=as_text(self.column), expression=text(category)), number(float(place)))
+            for place, category in enumerate(self.categories)
+        ]
+        return case(*whens, default=number(float(len(self.categories))))

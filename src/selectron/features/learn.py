@@ -1,0 +1,407 @@
+"""Learning statistics of columns, by SQL, over the training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlglot import exp
+
+from selectron.engines.base import Column, ColumnKind, Engine, Relation
+from selectron.errors import ColumnError, ConfigurationError, DataError, TargetError
+from selectron.features.encoding import Encoding, find_column
+from selectron.features.kinds import (
+    BooleanFeature,
+    CategoryFeature,
+    EmbeddingFeature,
+    Feature,
+    NumberFeature,
+    TimeFeature,
+    as_text,
+)
+from selectron.features.options import FeatureOptions
+from selectron.features.targets import ClassTarget, NumberTarget, Target
+from selectron.sql import column, number
+
+__all__ = ["Task", "learn", "resolve_columns"]
+
+Expression = exp.Expr
+
+# Numbers beyond it are refused: their squares overflow, and no network learns from them.
+BOUND: Final = 1e150
+MAX_CLASSES: Final = 1_000
+# An integer target with at most so many values is taken as a class, unless the task is named.
+CLASS_LIKE: Final = 10
+
+
+class Task(StrEnum):
+    """What is predicted; AUTO decides by the target's type."""
+
+    AUTO = "auto"
+    CLASSIFICATION = "classification"
+    REGRESSION = "regression"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one aggregate query told of a column."""
+
+    count: int
+    unusable: int
+    least: float
+    greatest: float
+    mean: float
+    deviation: float
+
+
+def resolve_columns(columns: Sequence[Column], names: Sequence[str], label: str) -> list[Column]:
+    """The columns of these names.
+
+    Raises
+    ------
+    ColumnError
+        If one is missing, or named twice.
+    """
+    found = []
+    for name in names:
+        match = find_column(columns, name)
+        if match is None:
+            raise ColumnError(
+                f"{label} has no column {name!r}.", hint=f"It has {', '.join(c.name for c in columns)}."
+            )
+        if match in found:
+            raise ColumnError(f"Column {name!r} is named twice.", hint="Name it once.")
+        found.append(match)
+    return found
+
+
+def learn(
+    engine: Engine,
+    relation: Relation,
+    columns: Sequence[Column],
+    target: Sequence[str],
+    options: FeatureOptions,
+    *,
+    task: Task = Task.AUTO,
+    where: Expression | None = None,
+    reserved: Sequence[str] = (),
+) -> Encoding:
+    """Learn how a table's columns become a network's inputs and target.
+
+    Parameters
+    ----------
+    engine, relation, columns
+        Where the rows are, and the columns they have.
+    target
+        One column, or several numbers.
+    options
+        Which columns are features, and how.
+    task
+        AUTO takes floating-point targets as numbers, integers of more than ten values too, and all else
+        as classes.
+    where
+        Which rows are for training.
+    reserved
+        Columns that have another role and are no features by default.
+
+    Raises
+    ------
+    ColumnError, TargetError, DataError
+        If a column is missing or cannot be used, if the target cannot be learned, or no rows or no features
+        are left.
+    """
+    targets = resolve_columns(columns, target, relation.label)
+    features = feature_columns(columns, targets, options, relation.label, reserved)
+    notes: list[str] = []
+    source = Source(engine, relation, where)
+    measured = measure(source, [*features, *targets])
+    rows = measured.rows
+    if rows == 0:
+        raise DataError(f"{relation.label} has no rows to train on.", hint="Name a table with rows.")
+    learned_target = learn_target(source, targets, task, options, measured)
+    learned: list[Feature] = []
+    for feature_column in features:
+        feature = learn_feature(source, feature_column, options, measured, notes)
+        if feature is not None:
+            learned.append(feature)
+    if not learned:
+        raise DataError(
+            f"{relation.label} has no column left to learn from.", hint=" ".join(notes) or "Include one."
+        )
+    return Encoding(tuple(learned), learned_target, tuple(notes))
+
+
+@dataclass(frozen=True)
+class Source:
+    """The training rows."""
+
+    engine: Engine
+    relation: Relation
+    where: Expression | None
+
+    def rows(self, *expressions: Expression, group: Expression | None = None) -> list[tuple[Any, ...]]:
+        query = exp.Select(expressions=list(expressions)).from_(self.relation.source.copy())
+        if self.where is not None:
+            query = query.where(self.where.copy())
+        if group is not None:
+            query = query.group_by(group).order_by(group)
+        return self.engine.rows(query)
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """The number of rows, and what was measured of each column."""
+
+    rows: int
+    of: Mapping[str, Measured]
+
+
+def feature_columns(
+    columns: Sequence[Column],
+    targets: Sequence[Column],
+    options: FeatureOptions,
+    label: str,
+    reserved: Sequence[str],
+) -> list[Column]:
+    """The columns to learn from."""
+    named = [*options.exclude, *options.categorical, *options.embed, *options.column_scaling]
+    resolve_columns(columns, list(dict.fromkeys(named)), label)
+    if options.include:
+        chosen = resolve_columns(columns, options.include, label)
+        both = [feature.name for feature in chosen if feature in targets]
+        if both:
+            raise TargetError(
+                f"Column {both[0]!r} is the target and a feature at once.", hint="Leave it out of include."
+            )
+        return chosen
+    left_out = {name.casefold() for name in [*options.exclude, *reserved]}
+    return [
+        candidate
+        for candidate in columns
+        if candidate not in targets and candidate.name.casefold() not in left_out
+    ]
+
+
+def as_number(source: Column) -> Expression:
+    """A column as the number that is measured of it: days since 1970 for dates."""
+    if source.kind in (ColumnKind.DATE, ColumnKind.TIMESTAMP):
+        moment = exp.cast(column(source.name), "timestamp")
+        seconds = exp.cast(exp.Anonymous(this="epoch", expressions=[moment]), "double")
+        return exp.Div(this=seconds, expression=number(86_400.0), typed=False, safe=False)
+    return exp.cast(column(source.name), "double")
+
+
+MEASURABLE: Final = frozenset({ColumnKind.NUMBER, ColumnKind.DATE, ColumnKind.TIMESTAMP})
+
+
+def measure(source: Source, columns: Sequence[Column]) -> Measurements:
+    """Count, bounds, mean and deviation of every column, in one query."""
+    expressions: list[Expression] = [exp.Count(this=exp.Star())]
+    for measured in columns:
+        expressions.append(exp.Count(this=column(measured.name)))
+        if measured.kind not in MEASURABLE:
+            continue
+        value = as_number(measured)
+        usable = exp.LTE(this=exp.Abs(this=value), expression=number(BOUND))
+        kept = exp.Case(ifs=[exp.If(this=usable, true=value.copy())])
+        expressions += [
+            exp.Count(this=kept.copy()),
+            exp.Min(this=kept.copy()),
+            exp.Max(this=kept.copy()),
+            exp.Avg(this=kept.copy()),
+            exp.StddevPop(this=kept.copy()),
+        ]
+    values = iter(source.rows(*expressions)[0])
+    rows = int(next(values))
+    of: dict[str, Measured] = {}
+    for measured in columns:
+        count = int(next(values))
+        if measured.kind not in MEASURABLE:
+            of[measured.name] = Measured(count, 0, 0.0, 0.0, 0.0, 0.0)
+            continue
+        usable_count = int(next(values))
+        bounds = [0.0 if value is None else float(value) for value in (next(values) for _ in range(4))]
+        of[measured.name] = Measured(count, count - usable_count, *bounds)
+    return Measurements(rows, of)
+
+
+def learn_feature(
+    source: Source, feature: Column, options: FeatureOptions, measurements: Measurements, notes: list[str]
+) -> Feature | None:
+    """One feature, or None (with a note) if there is nothing to learn from it."""
+    name, label = feature.name, source.relation.label
+    found = measurements.of[name]
+    if feature.kind is ColumnKind.OTHER:
+        if name in options.include:
+            raise ColumnError(
+                f"Column {name!r} of {label} is of type {feature.type}, which cannot be a feature.",
+                hint="Make columns of its parts in a query.",
+            )
+        notes.append(f"Column {name!r} is left out: its type is {feature.type}.")
+        return None
+    if found.count == 0:
+        notes.append(f"Column {name!r} is left out: all its values are NULL.")
+        return None
+    nulls = measurements.rows - found.count
+    if nulls and options.nulls == "refuse":
+        raise ColumnError(
+            f"Column {name!r} of {label} has {nulls} NULLs in {measurements.rows} rows.",
+            hint="Fill them, exclude the column, or impute.",
+        )
+    if name in options.embed:
+        return EmbeddingFeature(name, categories_of(source, name, None), options.embed[name])
+    if feature.kind is ColumnKind.TEXT or name in options.categorical:
+        categories = categories_of(source, name, options.max_categories)
+        if len(categories) == 1 and not nulls:
+            notes.append(f"Column {name!r} is left out: it is {categories[0]!r} in every row.")
+            return None
+        return CategoryFeature(name, categories, indicator=nulls > 0)
+    if feature.kind is ColumnKind.BOOLEAN:
+        return BooleanFeature(name, indicator=nulls > 0)
+    if found.unusable:
+        raise ColumnError(
+            f"Column {name!r} of {label} has {found.unusable} values that are NaN, infinite or beyond {BOUND:g}.",
+            hint="Replace them with NULL or a number, or exclude the column.",
+        )
+    constant = found.least == found.greatest
+    if constant and not nulls:
+        notes.append(f"Column {name!r} is left out: it is {found.least:g} in every row.")
+        return None
+    if feature.kind in (ColumnKind.DATE, ColumnKind.TIMESTAMP):
+        hours = feature.kind is ColumnKind.TIMESTAMP
+        return TimeFeature(name, found.mean, found.deviation or 1.0, indicator=nulls > 0, hours=hours)
+    center, scale = scale_of(found, options.column_scaling.get(name, options.scaling))
+    return NumberFeature(name, center, scale, found.mean, found.least, found.greatest, indicator=nulls > 0)
+
+
+def scale_of(found: Measured, scaling: str) -> tuple[float, float]:
+    """The center and the scale of a column of numbers."""
+    if scaling == "none":
+        return 0.0, 1.0
+    if scaling == "minmax":
+        return found.least, (found.greatest - found.least) or 1.0
+    # A deviation that is rounding noise of a constant would blow the column up.
+    noise = max(abs(found.least), abs(found.greatest)) * 1e-12
+    return found.mean, found.deviation if found.deviation > noise else 1.0
+
+
+def categories_of(source: Source, name: str, most: int | None) -> tuple[str, ...]:
+    """The distinct values of a column as text, sorted.
+
+    Raises
+    ------
+    ColumnError
+        If there are more than `most`.
+    """
+    if most is not None:
+        distinct = int(source.rows(exp.Count(this=exp.Distinct(expressions=[column(name)])))[0][0])
+        if distinct > most:
+            raise ColumnError(
+                f"Column {name!r} of {source.relation.label} has {distinct} categories, more than {most}.",
+                hint="Exclude it, embed it, or raise max_categories.",
+            )
+    rows = source.rows(as_text(name), group=as_text(name))
+    return tuple(str(row[0]) for row in rows if row[0] is not None)
+
+
+def learn_target(
+    source: Source, targets: Sequence[Column], task: Task, options: FeatureOptions, measurements: Measurements
+) -> Target:
+    """The target, as classes or as numbers."""
+    label = source.relation.label
+    for target in targets:
+        if measurements.of[target.name].count == 0:
+            raise TargetError(
+                f"Target {target.name!r} of {label} is NULL in all {measurements.rows} rows.",
+                hint="Name a column that holds what should be predicted.",
+            )
+        if target.kind is ColumnKind.OTHER:
+            raise TargetError(
+                f"Target {target.name!r} is of type {target.type}, which cannot be predicted.",
+                hint="Use numbers, text, booleans or dates.",
+            )
+    if task is Task.AUTO:
+        task = infer_task(source, targets)
+    if task is Task.CLASSIFICATION:
+        if len(targets) > 1:
+            raise TargetError(
+                f"{len(targets)} targets are named, and only numbers can be predicted together.",
+                hint="Name one column of classes, or several of numbers.",
+            )
+        return learn_classes(source, targets[0], measurements)
+    return learn_numbers(source, targets, options, measurements)
+
+
+def infer_task(source: Source, targets: Sequence[Column]) -> Task:
+    """Regression for several columns or fractions, classification for anything but numbers."""
+    if len(targets) > 1:
+        return Task.REGRESSION
+    (target,) = targets
+    if target.kind is not ColumnKind.NUMBER:
+        return Task.CLASSIFICATION
+    if not target.type.endswith(("INT", "INTEGER")):
+        return Task.REGRESSION
+    distinct = int(source.rows(exp.Count(this=exp.Distinct(expressions=[column(target.name)])))[0][0])
+    return Task.CLASSIFICATION if distinct <= CLASS_LIKE else Task.REGRESSION
+
+
+def learn_classes(source: Source, target: Column, measurements: Measurements) -> ClassTarget:
+    if measurements.of[target.name].unusable:
+        raise unusable_target(source, target, measurements)
+    name = target.name
+    distinct = int(source.rows(exp.Count(this=exp.Distinct(expressions=[column(name)])))[0][0])
+    if distinct > MAX_CLASSES:
+        raise TargetError(
+            f"Target {name!r} of {source.relation.label} has {distinct} classes, more than {MAX_CLASSES}.",
+            hint="Is it an identifier? For numbers, say task='regression'.",
+        )
+    rows = source.rows(
+        exp.Anonymous(this="any_value", expressions=[as_text(name)]),
+        exp.Count(this=exp.Star()),
+        exp.Count(this=column(name)),
+        group=column(name),
+    )
+    counted = [(str(text), int(count)) for text, count, present in rows if present]
+    if len(counted) == 1:
+        raise TargetError(
+            f"Target {name!r} of {source.relation.label} is {counted[0][0]!r} in all {counted[0][1]} rows.",
+            hint="There is nothing to tell apart; name a column with two classes or more.",
+        )
+    return ClassTarget(name, tuple(t for t, _ in counted), tuple(c for _, c in counted), target.type)
+
+
+def learn_numbers(
+    source: Source, targets: Sequence[Column], options: FeatureOptions, measurements: Measurements
+) -> NumberTarget:
+    centers, scales = [], []
+    for target in targets:
+        found = measurements.of[target.name]
+        if target.kind not in (ColumnKind.NUMBER, ColumnKind.BOOLEAN):
+            raise TargetError(
+                f"Target {target.name!r} is of type {target.type}, and regression needs numbers.",
+                hint="Say task='classification', or name a column of numbers.",
+            )
+        if target.kind is ColumnKind.BOOLEAN:
+            raise ConfigurationError(f"Target {target.name!r} is boolean.", hint="Say task='classification'.")
+        if found.unusable:
+            raise unusable_target(source, target, measurements)
+        if found.least == found.greatest:
+            raise TargetError(
+                f"Target {target.name!r} of {source.relation.label} is {found.least:g} in all "
+                f"{found.count} rows.",
+                hint="There is nothing to learn; name a column that varies.",
+            )
+        center, scale = scale_of(found, options.target_scaling)
+        centers.append(center)
+        scales.append(scale)
+    return NumberTarget(tuple(target.name for target in targets), tuple(centers), tuple(scales))
+
+
+def unusable_target(source: Source, target: Column, measurements: Measurements) -> TargetError:
+    return TargetError(
+        f"Target {target.name!r} of {source.relation.label} has "
+        f"{measurements.of[target.name].unusable} values that are NaN, infinite or beyond {BOUND:g}.",
+        hint="Replace them with NULL (such rows are left out) or leave them out in a query.",
+    )

@@ -1,0 +1,82 @@
+"""How columns become numbers, as far as the user may choose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from selectron.errors import ConfigurationError
+
+__all__ = ["NULL_POLICIES", "SCALINGS", "FeatureOptions"]
+
+SCALINGS: Final = ("standardize", "minmax", "none")
+NULL_POLICIES: Final = ("impute", "refuse")
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """Which columns are features, and how they become numbers.
+
+    Parameters
+    ----------
+    include
+        The feature columns; all but the target (and columns with another role) if empty.
+    exclude
+        Columns to leave out.
+    scaling
+        Of numbers: ``"standardize"`` (mean 0, deviation 1), ``"minmax"`` (0 to 1) or ``"none"``.
+    column_scaling
+        Another scaling for single columns.
+    target_scaling
+        Of numbers to predict; predictions are scaled back.
+    nulls
+        ``"impute"`` (the mean for numbers, a unit of its own for categories, and an indicator unit where
+        the training rows had NULLs) or ``"refuse"``.
+    categorical
+        Columns of numbers to treat as categories.
+    embed
+        Categories to learn vectors for, and the vectors' length, instead of one unit for each category.
+    max_categories
+        The most categories that a one-hot column may have.
+
+    Raises
+    ------
+    ConfigurationError
+        If a value is none of the valid ones.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    scaling: str = "standardize"
+    column_scaling: Mapping[str, str] = field(default_factory=dict)
+    target_scaling: str = "standardize"
+    nulls: str = "impute"
+    categorical: tuple[str, ...] = ()
+    embed: Mapping[str, int] = field(default_factory=dict)
+    max_categories: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("include", "exclude", "categorical"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+        scalings = [self.scaling, self.target_scaling, *self.column_scaling.values()]
+        check_choice("scaling", scalings, SCALINGS)
+        check_choice("nulls", [self.nulls], NULL_POLICIES)
+        for column, length in self.embed.items():
+            if length < 1:
+                raise ConfigurationError(
+                    f"The vectors of {column!r} have length {length}.", hint="Give 1 or more."
+                )
+        if self.max_categories < 1:
+            raise ConfigurationError(f"max_categories is {self.max_categories}.", hint="Give 1 or more.")
+        both = set(self.include) & set(self.exclude)
+        if both:
+            raise ConfigurationError(f"Column {min(both)!r} is both included and excluded.")
+
+
+def check_choice(name: str, values: list[str], valid: tuple[str, ...]) -> None:
+    """Refuse a word that is not among the valid ones."""
+    for value in values:
+        if value not in valid:
+            raise ConfigurationError(f"{name} is {value!r}.", hint=f"Use one of {', '.join(valid)}.")

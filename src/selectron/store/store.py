@@ -1,0 +1,353 @@
+"""Models in the user's database: written, checkpointed, found, read and dropped."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlglot import exp
+
+from selectron.engines.base import Engine
+from selectron.errors import ModelNotFoundError, StoreError
+from selectron.sql import column, integer, number, text
+from selectron.store.schema import (
+    LOG,
+    MIGRATIONS,
+    MODELS,
+    PARAMETERS,
+    STATE,
+    STATISTICS,
+    TABLES,
+    UNITS,
+    VIEWS,
+    migrate,
+    table,
+)
+
+__all__ = ["LogRow", "ModelRecord", "Status", "Store"]
+
+Value = str | int | float | None
+
+
+class Status(StrEnum):
+    """How far a model's training has come."""
+
+    TRAINING = "training"
+    INTERRUPTED = "interrupted"
+    FINISHED = "finished"
+    DIVERGED = "diverged"
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """One version of a model, as its row in the store."""
+
+    model_id: int
+    name: str
+    version: int
+    created_at: datetime
+    status: str
+    task: str
+    target: str
+    source: str
+    training_rows: int
+    validation_rows: int
+    epochs: int
+    steps: int
+    specification: str
+    selectron_version: str
+
+
+@dataclass(frozen=True)
+class LogRow:
+    """One epoch of a training."""
+
+    epoch: int
+    training_loss: float
+    validation_loss: float | None
+    metric: float | None
+    learning_rate: float
+    gradient_norm: float
+    seconds: float
+
+
+class Store:
+    """The models of a database.
+
+    Examples
+    --------
+    >>> from selectron.engines.duckdb import DuckDB
+    >>> Store(DuckDB()).models()
+    []
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def exists(self) -> bool:
+        """Whether there is a store in the database."""
+        return self.engine.has_table(MODELS)
+
+    def prepare(self) -> None:
+        """Make the store, or bring it up to date.
+
+        Raises
+        ------
+        StoreError
+            If the database is read-only, or the store is newer than this program.
+        """
+        if self.engine.read_only:
+            raise StoreError(
+                "The database is read-only, and training writes the model into it.",
+                hint="Open it for writing, or train in a copy.",
+            )
+        migrate(self.engine)
+
+    # Writing ---------------------------------------------------------------------------------
+
+    def create_model(
+        self,
+        name: str,
+        *,
+        task: str,
+        target: str,
+        source: str,
+        training_rows: int,
+        validation_rows: int,
+        specification: str,
+        selectron_version: str,
+        statistics: Iterable[Sequence[Value]],
+        units: Mapping[str, Sequence[str]],
+    ) -> ModelRecord:
+        """A new version of a model, not to be found by its name before its first checkpoint.
+
+        Parameters
+        ----------
+        statistics
+            Rows of ``selectron_statistics`` without the model.
+        units
+            The names of each layer's units, in the order of the layers.
+        """
+        if not name.strip():
+            raise StoreError("A model needs a name.", hint="Give one that is not empty.")
+        with self.engine.transaction():
+            counted = exp.select(
+                exp.func("coalesce", exp.Max(this=column("model_id")), integer(0)),
+                exp.func("coalesce", exp.Max(this=self.if_named(name)), integer(0)),
+            ).from_(table(MODELS))
+            highest, version = self.engine.rows(counted)[0]
+            model_id = int(highest) + 1
+            values: list[exp.Expr] = [
+                integer(model_id),
+                text(name),
+                integer(int(version) + 1),
+                exp.cast(exp.CurrentTimestamp(), "timestamp"),
+                text(Status.TRAINING),
+                text(task),
+                text(target),
+                text(source),
+                integer(training_rows),
+                integer(validation_rows),
+                exp.Null(),
+                exp.Null(),
+                text(specification),
+                text(selectron_version),
+            ]
+            self.engine.run(exp.Insert(this=table(MODELS), expression=exp.Select(expressions=values)))
+            self.insert(STATISTICS, [(model_id, *row) for row in statistics])
+            named = [
+                (model_id, position, layer, unit, unit_name)
+                for position, (layer, names) in enumerate(units.items())
+                for unit, unit_name in enumerate(names)
+            ]
+            self.insert(UNITS, named)
+        return self.record(model_id)
+
+    def if_named(self, name: str) -> exp.Case:
+        """The version where the name is this one."""
+        same = exp.EQ(this=column("name"), expression=text(name))
+        return exp.Case(ifs=[exp.If(this=same, true=column("version"))])
+
+    def insert(self, name: str, rows: Sequence[Sequence[Value]]) -> None:
+        """Insert rows of literals."""
+        if not rows:
+            return
+        tuples = [exp.Tuple(expressions=[literal(value) for value in row]) for row in rows]
+        self.engine.run(exp.Insert(this=table(name), expression=exp.Values(expressions=tuples)))
+
+    def checkpoint(
+        self,
+        model_id: int,
+        *,
+        parameters: exp.Query,
+        state: exp.Query,
+        log: exp.Query | None,
+        epochs: int,
+        steps: int,
+        status: Status,
+    ) -> None:
+        """Replace a model's parameters and state and append to its log, all or nothing.
+
+        Parameters
+        ----------
+        parameters
+            A query of layer, parameter, row, col and value.
+        state
+            A query of name, row, col and value.
+        log
+            A query of ``selectron_log``'s columns without the model.
+        """
+        mine = exp.EQ(this=column("model_id"), expression=integer(model_id))
+        with self.engine.transaction():
+            for name, query in ((PARAMETERS, parameters), (STATE, state)):
+                self.engine.run(exp.Delete(this=table(name), where=exp.Where(this=mine.copy())))
+                self.engine.run(self.insert_from(name, model_id, query))
+            if log is not None:
+                self.engine.run(self.insert_from(LOG, model_id, log))
+            self.update(model_id, status=text(status), epochs=integer(epochs), steps=integer(steps))
+
+    def insert_from(self, name: str, model_id: int, query: exp.Query) -> exp.Insert:
+        """INSERT of a query's rows, each with the model's id."""
+        rows = exp.Subquery(this=query, alias=exp.TableAlias(this=exp.to_identifier("new")))
+        source = exp.select(integer(model_id), "new.*").from_(rows, copy=False)
+        return exp.Insert(this=table(name), expression=source)
+
+    def set_status(self, model_id: int, status: Status) -> None:
+        """Say how far a training has come."""
+        self.update(model_id, status=text(status))
+
+    def update(self, model_id: int, **values: exp.Expr) -> None:
+        assignments = [
+            exp.EQ(this=exp.to_identifier(k, quoted=True), expression=v) for k, v in values.items()
+        ]
+        mine = exp.EQ(this=column("model_id"), expression=integer(model_id))
+        self.engine.run(exp.Update(this=table(MODELS), expressions=assignments, where=exp.Where(this=mine)))
+
+    def record_view(self, model_id: int, kind: str, name: str) -> None:
+        """Remember a view, so that dropping the model drops it."""
+        self.forget_view(name)
+        self.insert(VIEWS, [(model_id, kind, name)])
+
+    def forget_view(self, name: str) -> None:
+        same = exp.EQ(this=column("name"), expression=text(name))
+        self.engine.run(exp.Delete(this=table(VIEWS), where=exp.Where(this=same)))
+
+    def views(self, model_ids: Sequence[int]) -> list[tuple[str, str]]:
+        """Kind and name of the views that were made for models."""
+        mine = exp.In(this=column("model_id"), expressions=[integer(model_id) for model_id in model_ids])
+        rows = self.engine.rows(exp.select(column("kind"), column("name")).from_(table(VIEWS)).where(mine))
+        return [(str(kind), str(name)) for kind, name in rows]
+
+    def drop(self, name: str, version: int | None = None) -> int:
+        """Remove a model, all its versions unless one is named, with all that was made for it.
+
+        Returns
+        -------
+        int
+            How many versions were removed. With the last model go the store's own tables.
+
+        Raises
+        ------
+        ModelNotFoundError
+            If there is none.
+        """
+        records = [r for r in self.models(unfinished=True) if r.name == name and version in (None, r.version)]
+        if not records:
+            self.find(name, version)
+        ids = [record.model_id for record in records]
+        with self.engine.transaction():
+            for _, view in self.views(ids):
+                self.engine.run(exp.Drop(this=table(view), kind="VIEW", exists=True))
+            mine = exp.In(this=column("model_id"), expressions=[integer(model_id) for model_id in ids])
+            for owned in TABLES:
+                self.engine.run(exp.Delete(this=table(owned), where=exp.Where(this=mine.copy())))
+            left = self.engine.rows(exp.select(exp.Count(this=exp.Star())).from_(table(MODELS)))[0][0]
+            if not left:
+                for owned in (*TABLES, MIGRATIONS):
+                    self.engine.run(exp.Drop(this=table(owned), kind="TABLE"))
+        return len(records)
+
+    # Reading ---------------------------------------------------------------------------------
+
+    def models(self, *, unfinished: bool = False) -> list[ModelRecord]:
+        """All models and versions, by name; those without a checkpoint only if asked for."""
+        if not self.exists():
+            return []
+        query = exp.select(*(column(name) for name in TABLES[MODELS])).from_(table(MODELS))
+        if not unfinished:
+            query = query.where(exp.Not(this=exp.Is(this=column("epochs"), expression=exp.Null())))
+        query = query.order_by(column("name"), column("version"))
+        return [
+            ModelRecord(*(0 if value is None else value for value in row)) for row in self.engine.rows(query)
+        ]
+
+    def record(self, model_id: int) -> ModelRecord:
+        """A model's row."""
+        return next(record for record in self.models(unfinished=True) if record.model_id == model_id)
+
+    def find(self, name: str, version: int | None = None) -> ModelRecord:
+        """The newest version of a model that has a checkpoint, or the one that is named.
+
+        Raises
+        ------
+        ModelNotFoundError
+            Saying which models or versions there are.
+        """
+        records = self.models()
+        named = [record for record in records if record.name == name]
+        found = [record for record in named if version in (None, record.version)]
+        if found:
+            return found[-1]
+        if named:
+            versions = ", ".join(str(record.version) for record in named)
+            raise ModelNotFoundError(
+                f"Model {name!r} has no version {version}.", hint=f"It has version {versions}."
+            )
+        names = list(dict.fromkeys(record.name for record in records))
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"Is {near[0]!r} meant?" if near else f"There are: {', '.join(map(repr, names))}."
+        raise ModelNotFoundError(
+            f"There is no model {name!r} in the database.", hint=hint if names else "Train one first."
+        )
+
+    def log(self, model_id: int) -> list[LogRow]:
+        """A model's epochs, in order."""
+        names = [name for name in TABLES[LOG] if name not in ("model_id", "finished_at")]
+        return [LogRow(*row) for row in self.select(LOG, names, model_id, "epoch")]
+
+    def statistics(self, model_id: int) -> list[tuple[Any, ...]]:
+        """Rows of a model's statistics, without the model."""
+        return self.select(STATISTICS, list(TABLES[STATISTICS])[1:], model_id, "position")
+
+    def units(self, model_id: int) -> dict[str, list[str]]:
+        """The names of each layer's units."""
+        found: dict[str, list[str]] = {}
+        for _, layer, _, name in self.select(
+            UNITS, ["position", "layer", "unit", "name"], model_id, "position", "unit"
+        ):
+            found.setdefault(str(layer), []).append(str(name))
+        return found
+
+    def select(self, name: str, columns: Sequence[str], model_id: int, *order: str) -> list[tuple[Any, ...]]:
+        mine = exp.EQ(this=column("model_id"), expression=integer(model_id))
+        query = exp.select(*map(column, columns)).from_(table(name)).where(mine)
+        return self.engine.rows(query.order_by(*map(column, order)))
+
+    def values(self, name: str, model_id: int, **equal: str) -> exp.Select:
+        """A query of the rows of a stored matrix: row, col and value."""
+        conditions: list[exp.Expr] = [exp.EQ(this=column("model_id"), expression=integer(model_id))]
+        conditions += [exp.EQ(this=column(key), expression=text(value)) for key, value in equal.items()]
+        return exp.select(column("row"), column("col"), column("value")).from_(table(name)).where(*conditions)
+
+
+def literal(value: Value) -> exp.Expr:
+    """A value of a row as a literal."""
+    if value is None:
+        return exp.Null()
+    if isinstance(value, str):
+        return text(value)
+    return number(value) if isinstance(value, float) else integer(value)
