@@ -1,0 +1,82 @@
+"""Selectron compiles neural networks to SQL and trains them inside the database that holds the data.
+
+>>> import selectron
+>>> db = selectron.connect()
+>>> model = db.train("SELECT x, 2 * x + 1 AS y FROM range(20) AS t(x)", target="y", task="regression",
+...                  network=selectron.MLP([]), epochs=300, validation=0)
+>>> round(model.predict("SELECT 30 AS x").rows()[0][1])
+61
+"""
+
+from selectron.database import Database, connect
+from selectron.errors import (
+    ColumnError,
+    ConfigurationError,
+    DataError,
+    DivergenceError,
+    EngineError,
+    ModelNotFoundError,
+    SelectronError,
+    StoreError,
+    TargetError,
+    TrainingError,
+    TrainingInterrupted,
+)
+from selectron.evaluation import Evaluation
+from selectron.features.options import FeatureOptions
+from selectron.model import Model, Predictions
+from selectron.network import MLP, Dense
+from selectron.trainer import Progress
+from selectron.training.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, SquaredError
+from selectron.training.optimizers import SGD, Adagrad, Adam, AdamW, Momentum, Nesterov, RMSprop
+from selectron.training.schedules import (
+    ConstantRate,
+    CosineDecay,
+    ExponentialDecay,
+    ReduceOnPlateau,
+    StepDecay,
+    WarmUp,
+)
+from selectron.version import __version__
+
+__all__ = [
+    "MLP",
+    "SGD",
+    "AbsoluteError",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "BinaryCrossEntropy",
+    "ColumnError",
+    "ConfigurationError",
+    "ConstantRate",
+    "CosineDecay",
+    "CrossEntropy",
+    "DataError",
+    "Database",
+    "Dense",
+    "DivergenceError",
+    "EngineError",
+    "Evaluation",
+    "ExponentialDecay",
+    "FeatureOptions",
+    "Huber",
+    "Model",
+    "ModelNotFoundError",
+    "Momentum",
+    "Nesterov",
+    "Predictions",
+    "Progress",
+    "RMSprop",
+    "ReduceOnPlateau",
+    "SelectronError",
+    "SquaredError",
+    "StepDecay",
+    "StoreError",
+    "TargetError",
+    "TrainingError",
+    "TrainingInterrupted",
+    "WarmUp",
+    "__version__",
+    "connect",
+]

@@ -96,6 +96,15 @@ class Engine(Protocol):
             If the relation does not exist or cannot be read.
         """
 
+    def frame(self, statement: exp.Expr, kind: str) -> Any:
+        """The rows of a query as a data frame: ``"pandas"``, ``"polars"`` or ``"arrow"``.
+
+        Raises
+        ------
+        EngineError
+            If that library is not installed.
+        """
+
     def has_table(self, name: str) -> bool:
         """Whether the database has a table or view of exactly that name, where new tables go."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -210,7 +210,7 @@ class DuckDB:
             raise DataError(
                 f"There is no table, view or file named {text!r} in {self.path}.", hint=self.tables_hint()
             )
-        return self.frame(source)
+        return self.registered(source)
 
     def table(self, name: str) -> exp.Table | None:
         """The table or view of that name, alone or qualified by schema and catalog, if there is one."""
@@ -232,6 +232,24 @@ class DuckDB:
         if here and here[0] == catalog:
             return exp.table_(table, db=schema, quoted=True)
         return exp.table_(table, db=schema, catalog=catalog, quoted=True)
+
+    def frame(self, statement: exp.Expr, kind: str) -> Any:
+        """The rows of a query as a pandas, Polars or Arrow frame."""
+        result = self.connection.sql(self.sql(statement))
+        makers: dict[str, Callable[[], Any]] = {
+            "pandas": result.df,
+            "polars": result.pl,
+            "arrow": result.to_arrow_table,
+        }
+        try:
+            return makers[kind]()
+        except duckdb.Error as error:
+            raise translate(error) from error
+        except ImportError as error:
+            raise EngineError(
+                f"A {kind} frame needs a library that is not installed: {first_line(error)}",
+                hint=f"Install {kind if kind != 'arrow' else 'pyarrow'}.",
+            ) from error
 
     def has_table(self, name: str) -> bool:
         """Whether the current schema has a table or view of exactly that name."""
@@ -262,7 +280,7 @@ class DuckDB:
         call = exp.Anonymous(this=reader, expressions=[exp.Literal.string(path)])
         return Relation(exp.Table(this=call), f"file {path!r}")
 
-    def frame(self, frame: Any) -> Relation:
+    def registered(self, frame: Any) -> Relation:
         """A pandas, Polars or Arrow frame, registered under a name of our own."""
         name = f"selectron_frame_{next(self.frame_numbers)}"
         columns = [str(column) for column in getattr(frame, "columns", ())]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -262,7 +262,8 @@ def learn_feature(
         return BooleanFeature(name, indicator=nulls > 0)
     if found.unusable:
         raise ColumnError(
-            f"Column {name!r} of {label} has {found.unusable} values that are NaN, infinite or beyond {BOUND:g}.",
+            f"Column {name!r} of {label} has {found.unusable} values that are NaN, infinite or "
+            f"beyond {BOUND:g}.",
             hint="Replace them with NULL or a number, or exclude the column.",
         )
     constant = found.least == found.greatest
@@ -330,7 +331,8 @@ def learn_target(
                 f"{len(targets)} targets are named, and only numbers can be predicted together.",
                 hint="Name one column of classes, or several of numbers.",
             )
-        return learn_classes(source, targets[0], measurements)
+        # All rows, so that a class that happens to be only among the held-out ones is known too.
+        return learn_classes(replace(source, where=None), targets[0], measurements)
     return learn_numbers(source, targets, options, measurements)
 
 

@@ -3,13 +3,13 @@
 | table | a row for each | columns |
 |---|---|---|
 | `selectron_migrations` | change of these tables | number, name, applied_at |
-| `selectron_models` | version of a model | model_id, name, version, created_at, status, task, target, source, ... |
+| `selectron_models` | version of a model | model_id, name, version, created_at, status, task, target, ... |
 | `selectron_parameters` | number of the current checkpoint | model_id, layer, parameter, row, col, value |
 | `selectron_state` | number of the optimizer's state | model_id, name, row, col, value |
 | `selectron_log` | epoch | model_id, epoch, training_loss, validation_loss, metric, ... |
 | `selectron_statistics` | learned statistic of a column | model_id, position, column, role, kind, ... |
 | `selectron_units` | unit of a layer | model_id, position, layer, unit, name |
-| `selectron_views` | view that was made for a model | model_id, kind, name |
+| `selectron_views` | view that was made for a model | model_id, kind, name, source |
 
 Rows and columns of matrices count from 0: a row is an input unit, a column an output unit.
 """
@@ -97,7 +97,7 @@ TABLES: Final[dict[str, dict[str, str]]] = {
         "value": "double",
     },
     UNITS: {"model_id": "bigint", "position": "bigint", "layer": "text", "unit": "bigint", "name": "text"},
-    VIEWS: {"model_id": "bigint", "kind": "text", "name": "text"},
+    VIEWS: {"model_id": "bigint", "kind": "text", "name": "text", "source": "text"},
 }
 
 

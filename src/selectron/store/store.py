@@ -56,8 +56,8 @@ class ModelRecord:
     source: str
     training_rows: int
     validation_rows: int
-    epochs: int
-    steps: int
+    epochs: int | None
+    steps: int | None
     specification: str
     selectron_version: str
 
@@ -216,6 +216,20 @@ class Store:
         source = exp.select(integer(model_id), "new.*").from_(rows, copy=False)
         return exp.Insert(this=table(name), expression=source)
 
+    def set_specification(self, model_id: int, specification: str) -> None:
+        """Replace what was asked for, as when training goes on for more epochs."""
+        self.update(model_id, specification=text(specification))
+
+    def discard_if_empty(self) -> None:
+        """Remove the store's tables if no model is in them."""
+        if self.exists() and not self.models(unfinished=True):
+            with self.engine.transaction():
+                self.drop_tables()
+
+    def drop_tables(self) -> None:
+        for owned in (*TABLES, MIGRATIONS):
+            self.engine.run(exp.Drop(tables=[table(owned)], kind="TABLE"))
+
     def set_status(self, model_id: int, status: Status) -> None:
         """Say how far a training has come."""
         self.update(model_id, status=text(status))
@@ -227,20 +241,20 @@ class Store:
         mine = exp.EQ(this=column("model_id"), expression=integer(model_id))
         self.engine.run(exp.Update(this=table(MODELS), expressions=assignments, where=exp.Where(this=mine)))
 
-    def record_view(self, model_id: int, kind: str, name: str) -> None:
-        """Remember a view, so that dropping the model drops it."""
+    def record_view(self, model_id: int, kind: str, name: str, source: str | None = None) -> None:
+        """Remember a view, so that dropping the model drops it and training it anew makes it anew."""
         self.forget_view(name)
-        self.insert(VIEWS, [(model_id, kind, name)])
+        self.insert(VIEWS, [(model_id, kind, name, source)])
 
     def forget_view(self, name: str) -> None:
         same = exp.EQ(this=column("name"), expression=text(name))
         self.engine.run(exp.Delete(this=table(VIEWS), where=exp.Where(this=same)))
 
-    def views(self, model_ids: Sequence[int]) -> list[tuple[str, str]]:
-        """Kind and name of the views that were made for models."""
+    def views(self, model_ids: Sequence[int]) -> list[tuple[str, str, str | None]]:
+        """Kind, name and source of the views that were made for models."""
         mine = exp.In(this=column("model_id"), expressions=[integer(model_id) for model_id in model_ids])
-        rows = self.engine.rows(exp.select(column("kind"), column("name")).from_(table(VIEWS)).where(mine))
-        return [(str(kind), str(name)) for kind, name in rows]
+        query = exp.select(column("kind"), column("name"), column("source")).from_(table(VIEWS)).where(mine)
+        return [(str(kind), str(name), source) for kind, name, source in self.engine.rows(query)]
 
     def drop(self, name: str, version: int | None = None) -> int:
         """Remove a model, all its versions unless one is named, with all that was made for it.
@@ -260,15 +274,14 @@ class Store:
             self.find(name, version)
         ids = [record.model_id for record in records]
         with self.engine.transaction():
-            for _, view in self.views(ids):
-                self.engine.run(exp.Drop(this=table(view), kind="VIEW", exists=True))
+            for _, view, _ in self.views(ids):
+                self.engine.run(exp.Drop(tables=[table(view)], kind="VIEW", exists=True))
             mine = exp.In(this=column("model_id"), expressions=[integer(model_id) for model_id in ids])
             for owned in TABLES:
                 self.engine.run(exp.Delete(this=table(owned), where=exp.Where(this=mine.copy())))
             left = self.engine.rows(exp.select(exp.Count(this=exp.Star())).from_(table(MODELS)))[0][0]
             if not left:
-                for owned in (*TABLES, MIGRATIONS):
-                    self.engine.run(exp.Drop(this=table(owned), kind="TABLE"))
+                self.drop_tables()
         return len(records)
 
     # Reading ---------------------------------------------------------------------------------
@@ -281,9 +294,7 @@ class Store:
         if not unfinished:
             query = query.where(exp.Not(this=exp.Is(this=column("epochs"), expression=exp.Null())))
         query = query.order_by(column("name"), column("version"))
-        return [
-            ModelRecord(*(0 if value is None else value for value in row)) for row in self.engine.rows(query)
-        ]
+        return [ModelRecord(*row) for row in self.engine.rows(query)]
 
     def record(self, model_id: int) -> ModelRecord:
         """A model's row."""
@@ -337,11 +348,15 @@ class Store:
         query = exp.select(*map(column, columns)).from_(table(name)).where(mine)
         return self.engine.rows(query.order_by(*map(column, order)))
 
-    def values(self, name: str, model_id: int, **equal: str) -> exp.Select:
+    def matrix(self, stored_in: str, model_id: int, **equal: str) -> exp.Select:
         """A query of the rows of a stored matrix: row, col and value."""
         conditions: list[exp.Expr] = [exp.EQ(this=column("model_id"), expression=integer(model_id))]
         conditions += [exp.EQ(this=column(key), expression=text(value)) for key, value in equal.items()]
-        return exp.select(column("row"), column("col"), column("value")).from_(table(name)).where(*conditions)
+        return (
+            exp.select(column("row"), column("col"), column("value"))
+            .from_(table(stored_in))
+            .where(*conditions)
+        )
 
 
 def literal(value: Value) -> exp.Expr:

@@ -52,11 +52,15 @@ class EmbeddingShape:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a network is fed: dense units, embedded categories; and how many outputs it must have."""
+    """What a network is fed: dense units, embedded categories; and how many outputs it must have.
+
+    `untrained` are places of dense units that are zero in every training row; their weights start at zero.
+    """
 
     units: int
     outputs: int
     embeddings: tuple[EmbeddingShape, ...] = ()
+    untrained: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.units and not self.embeddings:
@@ -115,6 +119,7 @@ def network_parameters(network: MLP, inputs: Inputs, seed: int) -> tuple[Paramet
      ('output.weights', (4, 2)), ('output.biases', (1, 2))]
     """
     found: list[Parameter] = []
+    first_weights = "hidden_1.weights" if network.layers else "output.weights"
 
     def declare(layer: str, name: str, rows: int, columns: int, fan_in: int, activation: str) -> None:
         key, is_bias = f"{layer}.{name}", name == "biases"
@@ -122,6 +127,8 @@ def network_parameters(network: MLP, inputs: Inputs, seed: int) -> tuple[Paramet
             initial: Array = np.zeros((rows, columns))
         else:
             initial = initial_weights(network, seed, key, (rows, columns), fan_in, activation)
+        if key == first_weights and key not in network.initial:
+            initial[list(inputs.untrained)] = 0.0
         found.append(Parameter(layer, name, initial, decays=not is_bias))
 
     for embedding in inputs.embeddings:

@@ -89,7 +89,7 @@ class TrainingOptions:
     clip_norm
         The largest global norm of the gradient, or None.
     validation
-        The fraction of rows held out and measured each epoch; 0 for none.
+        The fraction of rows held out and measured each epoch, 0.2 by default; 0 for none.
     validation_column
         A boolean column that is true for rows to hold out instead, or None. It is no feature.
     patience
@@ -116,7 +116,7 @@ class TrainingOptions:
     class_weight: str | Mapping[str, float] | None = None
     row_weight: str | None = None
     clip_norm: float | None = None
-    validation: float = 0.0
+    validation: float = 0.2
     validation_column: str | None = None
     patience: int | None = None
     min_delta: float = 0.0

@@ -263,8 +263,17 @@ def metric_of_rows(loss: Loss, logits: Tensor, target: Tensor) -> Tensor:
 
 
 def prediction_program(network: MLP, inputs: Inputs, loss: Loss) -> Program:
-    """From a batch and the parameters to ``"logits"`` and ``"prediction"`` (probabilities or numbers)."""
+    """From a batch and the parameters to ``"logits"``, ``"prediction"`` and ``"loss"``.
+
+    The prediction is probabilities or numbers. The loss of each row also needs its ``"target"``.
+    """
     tensors = {parameter.key: parameter.tensor for parameter in network_parameters(network, inputs, seed=0)}
     forward = forward_pass(network, inputs, tensors)
-    outputs = {"logits": forward.logits, "prediction": loss.predictions(forward.logits)}
+    classifies = isinstance(loss, (CrossEntropy, BinaryCrossEntropy))
+    target = input_("target", (BATCH, 1 if classifies else inputs.outputs))
+    outputs = {
+        "logits": forward.logits,
+        "prediction": loss.predictions(forward.logits),
+        "loss": loss.of_rows(forward.logits, target),
+    }
     return Program(outputs, forward.labels)

@@ -1,0 +1,336 @@
+"""A database with models in it: train, find, list and drop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from sqlglot import exp
+
+from selectron.blueprint import Blueprint, Specification
+from selectron.engines.base import Column, ColumnKind, Relation
+from selectron.engines.duckdb import DuckDB
+from selectron.errors import ColumnError, ConfigurationError, SelectronError
+from selectron.features.encoding import to_rows
+from selectron.features.learn import Task, feature_columns, learn, resolve_columns
+from selectron.features.options import FeatureOptions
+from selectron.features.rows import HELD_OUT, Split
+from selectron.features.targets import ClassTarget
+from selectron.layouts.batches import BatchPlan
+from selectron.model import Model
+from selectron.network import MLP
+from selectron.preparation import arrange, check_weights, held_out_rows, resolve_validation
+from selectron.sql import column
+from selectron.store.store import ModelRecord, Store
+from selectron.trainer import ROWS, Progress, Trainer, temporary
+from selectron.training.losses import Loss
+from selectron.training.optimizers import Adam, Optimizer
+from selectron.training.options import TrainingOptions
+from selectron.training.schedules import ConstantRate, Schedule
+from selectron.version import __version__
+
+__all__ = ["Database", "connect"]
+
+
+def connect(path: str | Path = ":memory:", *, read_only: bool = False) -> Database:
+    """Open a database.
+
+    Parameters
+    ----------
+    path
+        A DuckDB file, made when missing; in memory by default.
+    read_only
+        Open without the right to write: models can be used, not trained.
+
+    Raises
+    ------
+    EngineError
+        If it cannot be opened.
+
+    Examples
+    --------
+    >>> with connect() as db:
+    ...     db.models()
+    []
+    """
+    return Database(DuckDB(path, read_only=read_only))
+
+
+class Database:
+    """A database with models in it. Use :func:`connect`; closes at the end of a ``with`` block.
+
+    Parameters
+    ----------
+    engine
+        A connected engine.
+    """
+
+    def __init__(self, engine: DuckDB) -> None:
+        self.engine = engine
+        self.store = Store(engine)
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Database({self.engine.path!r})"
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.engine.close()
+
+    def models(self) -> list[ModelRecord]:
+        """All models and their versions."""
+        return self.store.models()
+
+    def model(self, name: str, version: int | None = None) -> Model:
+        """A model by name: its newest version, or the one that is named.
+
+        Raises
+        ------
+        ModelNotFoundError
+            Saying which there are.
+        """
+        return Model(self.engine, self.store, self.store.find(name, version))
+
+    def drop(self, name: str, version: int | None = None) -> int:
+        """Remove a model, all versions unless one is named; return how many were removed.
+
+        Raises
+        ------
+        ModelNotFoundError
+            If there is none.
+        """
+        return self.store.drop(name, version)
+
+    def train(
+        self,
+        source: object,
+        target: str | Sequence[str],
+        *,
+        name: str | None = None,
+        network: MLP | None = None,
+        task: str = "auto",
+        features: FeatureOptions | None = None,
+        loss: Loss | None = None,
+        optimizer: Optimizer | None = None,
+        schedule: Schedule | None = None,
+        epochs: int = 100,
+        batch_size: int | None = 256,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        class_weight: str | Mapping[str, float] | None = None,
+        row_weight: str | None = None,
+        clip_norm: float | None = None,
+        validation: object = 0.2,
+        patience: int | None = None,
+        min_delta: float = 0.0,
+        seed: int = 0,
+        warm_start: str | Model | None = None,
+        watch: Callable[[Progress], None] = lambda progress: None,
+    ) -> Model:
+        """Train a network to predict a column of a table from the others.
+
+        Parameters
+        ----------
+        source
+            A table, view, query, CSV, Parquet or JSON file, or pandas, Polars or Arrow frame.
+        target
+            The column to predict, or several columns of numbers.
+        name
+            What to call the model; the target's name by default. A name that is taken gets a new version.
+        network
+            One hidden layer of 32 ReLU units by default.
+        task
+            ``"classification"``, ``"regression"`` or ``"auto"``.
+        features
+            Which columns are features and how they become numbers.
+        loss, optimizer, schedule, epochs, batch_size, l1, l2, class_weight, row_weight, clip_norm, patience
+            See :class:`~selectron.training.options.TrainingOptions`.
+        validation
+            The fraction of rows that is held out (0.2 by default, 0 for none), a boolean column that marks
+            them, or a table that holds them.
+        min_delta, seed
+            See :class:`~selectron.training.options.TrainingOptions`.
+        warm_start
+            A model to start from, of the same shape.
+        watch
+            Called with a :class:`~selectron.trainer.Progress` after each checkpoint.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        ConfigurationError, DataError, StoreError
+            Before anything is written, if the options, the table or the database do not allow it.
+        DivergenceError, TrainingInterrupted
+            The last checkpoint, if there is one, is kept.
+        """
+        targets = (target,) if isinstance(target, str) else tuple(target)
+        options = FeatureOptions() if features is None else features
+        kind = parse_task(task)
+        network = MLP() if network is None else network
+        relation = self.engine.relation(source)
+        columns = self.engine.columns(relation)
+        held = resolve_validation(self.engine, validation, columns)
+        training = TrainingOptions(
+            loss=loss,
+            optimizer=Adam(0.01) if optimizer is None else optimizer,
+            schedule=ConstantRate() if schedule is None else schedule,
+            epochs=epochs,
+            batch_size=batch_size,
+            l1=l1,
+            l2=l2,
+            class_weight=class_weight,
+            row_weight=row_weight,
+            clip_norm=clip_norm,
+            validation=held.fraction,
+            validation_column=held.column,
+            patience=patience,
+            min_delta=min_delta,
+            seed=seed,
+        )
+        if not targets:
+            raise ConfigurationError("No target is named.", hint="Name the column to predict.")
+        reserved = [name for name in (row_weight, held.column) if name is not None]
+        target_columns = resolve_columns(columns, targets, relation.label)
+        reserved_columns = resolve_columns(columns, reserved, relation.label)
+        candidates = feature_columns(columns, target_columns, options, relation.label, reserved)
+        check_roles(reserved_columns, target_columns)
+        start = self.model(warm_start) if isinstance(warm_start, str) else warm_start
+        self.store.prepare()
+        try:
+            # Everything about the rows is learned from one arranged copy, which the engine drops.
+            wanted = [c for c in columns if c in candidates or c in target_columns or c in reserved_columns]
+            names = [c.name for c in wanted if c.kind is not ColumnKind.OTHER or c in target_columns]
+            required = [c.name for c in target_columns]
+            held_count = held_out_rows(self.engine, relation, required, held.fraction)
+            split = Split(seed, held_count, held.column, held.relation)
+            counts = arrange(self.engine, relation, names, required, split)
+            if row_weight is not None:
+                check_weights(self.engine, reserved_columns[0].name, relation.label)
+            encoding = learn(
+                self.engine,
+                Relation(temporary(ROWS), relation.label),
+                columns,
+                required,
+                options,
+                task=kind,
+                where=exp.Not(this=column(HELD_OUT)),
+                reserved=reserved,
+            )
+            size = counts[0] if batch_size is None else min(batch_size, counts[0])
+            specification = Specification(
+                source=str(source) if isinstance(source, (str, Path)) else None,
+                target=tuple(required),
+                task=kind_of_task(encoding.target),
+                network=network,
+                training=training,
+                features=options,
+                plan=BatchPlan(*counts, size),
+                validation_source=held.source,
+            )
+            blueprint = Blueprint(specification, encoding)
+            if start is not None:
+                blueprint = warmed(blueprint, start)
+            _ = blueprint.step
+            record = self.record(name or "+".join(required), relation, blueprint)
+        except BaseException:
+            self.engine.run(exp.Drop(tables=[temporary(ROWS)], kind="TABLE", exists=True))
+            self.store.discard_if_empty()
+            raise
+        Trainer(self.engine, self.store, record, blueprint, watch).run(epochs)
+        model = Model(self.engine, self.store, self.store.record(record.model_id))
+        model.notes = encoding.notes
+        self.renew_views(model)
+        return model
+
+    def record(self, name: str, relation: Relation, blueprint: Blueprint) -> ModelRecord:
+        """Write the model's row, statistics and units."""
+        specification = blueprint.specification
+        return self.store.create_model(
+            name,
+            task=specification.task,
+            target=", ".join(specification.target),
+            source=relation.label,
+            training_rows=specification.plan.training_rows,
+            validation_rows=specification.plan.held_out_rows,
+            specification=json.dumps(specification.to_json(), ensure_ascii=False),
+            selectron_version=__version__,
+            statistics=to_rows(blueprint.encoding),
+            units=blueprint.layers,
+        )
+
+    def renew_views(self, model: Model) -> None:
+        """Let the prediction views of earlier versions show the new one."""
+        earlier = [
+            r.model_id for r in self.store.models() if r.name == model.name and r.version != model.version
+        ]
+        for kind, view, source in self.store.views(earlier) if earlier else []:
+            if kind == "prediction" and source is not None:
+                try:
+                    model.predict(source).to_view(view, replace=True)
+                except SelectronError:
+                    # Its table no longer fits, or is gone: the view stays with the version it was made for.
+                    continue
+
+
+def parse_task(task: str) -> Task:
+    try:
+        return Task(task)
+    except ValueError:
+        raise ConfigurationError(f"task is {task!r}.", hint=f"Use one of {', '.join(Task)}.") from None
+
+
+def kind_of_task(target: object) -> str:
+    return Task.CLASSIFICATION if isinstance(target, ClassTarget) else Task.REGRESSION
+
+
+def check_roles(reserved: Sequence[Column], targets: Sequence[Column]) -> None:
+    """Refuse a target that is also the weight or the mark of held-out rows."""
+    for other in reserved:
+        if other in targets:
+            raise ColumnError(
+                f"Column {other.name!r} is the target and has another role.", hint="Name another."
+            )
+
+
+def warmed(blueprint: Blueprint, start: Model) -> Blueprint:
+    """The blueprint with another model's parameters as initial values.
+
+    Raises
+    ------
+    ConfigurationError
+        If the two are of different shapes.
+    """
+    values = start.parameters
+    shapes = {parameter.key: parameter.shape for parameter in blueprint.step.parameters}
+    theirs = {key: value.shape for key, value in values.items()}
+    if shapes != theirs:
+        differing = sorted(key for key in {*shapes, *theirs} if shapes.get(key) != theirs.get(key))
+        raise ConfigurationError(
+            f"Model {start.name!r} has another shape: {differing[0]} is {theirs.get(differing[0])} there and "
+            f"{shapes.get(differing[0])} here.",
+            hint="Use the same network, columns and categories.",
+        )
+    specification = blueprint.specification
+    network = MLP(
+        specification.network.layers,
+        initialization=specification.network.initialization,
+        initialization_scale=specification.network.initialization_scale,
+        initial={key: value.tolist() for key, value in values.items()},
+    )
+    return Blueprint(replace(specification, network=network), blueprint.encoding)

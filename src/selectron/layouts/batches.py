@@ -1,0 +1,134 @@
+"""Batches for the `arrays` layout: one row for each batch, its rows as lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from selectron.layouts.arrays import BY_UNITS, input_column
+from selectron.program.tensor import BATCH
+from selectron.sql import column, integer, number
+
+__all__ = ["BatchColumns", "BatchPlan", "batches_query"]
+
+Expression = exp.Expr
+
+
+@dataclass(frozen=True)
+class BatchColumns:
+    """What a batch holds of its rows, as expressions over a row.
+
+    `features` and `target` have one expression for each unit, `indices` one for each input of the
+    program that is an index. `weight` is None where rows count alike.
+    """
+
+    features: Sequence[Expression]
+    target: Sequence[Expression]
+    indices: Mapping[str, Expression] = field(default_factory=dict)
+    weight: Expression | None = None
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How rows are cut into batches.
+
+    >>> BatchPlan(training_rows=10, held_out_rows=3, size=4).per_epoch
+    4
+    """
+
+    training_rows: int
+    held_out_rows: int
+    size: int
+
+    @property
+    def training_batches(self) -> int:
+        return -(-self.training_rows // self.size)
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches of an epoch, those of held-out rows last."""
+        return self.training_batches + -(-self.held_out_rows // self.size)
+
+
+def batches_query(
+    rows: exp.Table | exp.Subquery, columns: BatchColumns, plan: BatchPlan, *, held_out: str, position: str
+) -> exp.Select:
+    """A row for each batch: ``batch``, ``is_training``, ``ends_epoch`` and the program's inputs.
+
+    Parameters
+    ----------
+    rows
+        The rows, with the columns that `columns` reads.
+    held_out, position
+        Columns that say whether a row is held out, and its place among the rows that share that.
+    """
+    number_in_group = exp.IntDiv(this=column(position), expression=integer(plan.size))
+    held_number = exp.Add(this=number_in_group.copy(), expression=integer(plan.training_batches))
+    batch = exp.Case(ifs=[exp.If(this=column(held_out), true=held_number)], default=number_in_group)
+    is_training = exp.Case(ifs=[exp.If(this=column(held_out), true=number(0.0))], default=number(1.0))
+
+    values: dict[str, list[Expression]] = {}
+    if columns.features:
+        values["features"] = list(columns.features)
+    values["target"] = list(columns.target)
+    values |= {name: [index] for name, index in columns.indices.items()}
+    if columns.weight is not None:
+        values["weight"] = [columns.weight]
+    row = exp.select(
+        exp.alias_(batch, "batch", quoted=True),
+        exp.alias_(is_training, "is_training", quoted=True),
+        column(position),
+        *(exp.alias_(value_of(units), name, quoted=True) for name, units in values.items()),
+    ).from_(rows)
+
+    gathered = exp.select(
+        column("batch"),
+        exp.alias_(exp.AnyValue(this=column("is_training")), "is_training", quoted=True),
+        *(exp.alias_(listed(name, position), name, quoted=True) for name in values),
+    )
+    gathered = gathered.from_(row.subquery("encoded", copy=False), copy=False).group_by(column("batch"))
+
+    last = exp.EQ(this=column("batch"), expression=integer(plan.per_epoch - 1))
+    ends = exp.Case(ifs=[exp.If(this=last, true=number(1.0))], default=number(0.0))
+    by_unit = [
+        exp.alias_(
+            transposed(name, len(units)), input_column(name, (BATCH, len(units)), BY_UNITS), quoted=True
+        )
+        for name, units in values.items()
+        if len(units) > 1
+    ]
+    whole = exp.select(
+        column("batch"),
+        column("is_training"),
+        exp.alias_(ends, "ends_epoch", quoted=True),
+        *(column(name) for name in values),
+        *by_unit,
+    )
+    return whole.from_(gathered.subquery("gathered", copy=False), copy=False).order_by(column("batch"))
+
+
+def value_of(units: list[Expression]) -> Expression:
+    """A row's part of a tensor: a list of its units, or the number if there is one."""
+    return units[0] if len(units) == 1 else exp.Array(expressions=units)
+
+
+def listed(name: str, position: str) -> Expression:
+    """The values of a batch's rows in order."""
+    return exp.ArrayAgg(
+        this=exp.Order(this=column(name), expressions=[exp.Ordered(this=column(position), nulls_first=False)])
+    )
+
+
+def transposed(name: str, units: int) -> Expression:
+    """The list of lists of a column, the other way round."""
+    row, place = exp.to_identifier("row", quoted=True), exp.to_identifier("j", quoted=True)
+    element = exp.Bracket(this=row, expressions=[place], offset=1)
+    inner = exp.Anonymous(
+        this="list_transform", expressions=[column(name), exp.Lambda(this=element, expressions=[row.copy()])]
+    )
+    places = exp.Anonymous(this="range", expressions=[integer(1), integer(units + 1)])
+    return exp.Anonymous(
+        this="list_transform", expressions=[places, exp.Lambda(this=inner, expressions=[place.copy()])]
+    )

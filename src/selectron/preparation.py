@@ -1,0 +1,154 @@
+"""Preparing a training: which rows of the table take part, in what order, and which are held out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlglot import exp
+
+from selectron.blueprint import Specification
+from selectron.engines.base import Column, ColumnKind, Engine, Relation
+from selectron.errors import ColumnError, ConfigurationError, DataError
+from selectron.features.encoding import Encoding, find_column
+from selectron.features.learn import resolve_columns
+from selectron.features.rows import HELD_OUT, Split, arranged_rows, usable
+from selectron.sql import column, number
+from selectron.trainer import ROWS, create_temporary, temporary
+
+__all__ = [
+    "DATA_FRAME",
+    "Validation",
+    "arrange",
+    "check_weights",
+    "held_out_rows",
+    "needed_columns",
+    "resolve_validation",
+    "split_of",
+]
+
+# Stands for a held-out data frame in a stored specification: it cannot be read again.
+DATA_FRAME: Final = "(data frame)"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Where held-out rows come from: a fraction of the rows, a column that marks them, or a relation."""
+
+    fraction: float = 0.0
+    column: str | None = None
+    relation: Relation | None = None
+    source: str | None = None
+
+
+def resolve_validation(engine: Engine, wanted: object, columns: Sequence[Column]) -> Validation:
+    """What the user gave for `validation`: a fraction, a boolean column, or a table of any kind.
+
+    Raises
+    ------
+    ConfigurationError, ColumnError, DataError
+        If it is none of these.
+    """
+    if wanted is None:
+        return Validation()
+    if isinstance(wanted, (int, float)) and not isinstance(wanted, bool):
+        if not 0.0 <= wanted < 1.0:
+            raise ConfigurationError(
+                f"validation is {wanted}.", hint="Give a fraction of the rows, from 0 to below 1."
+            )
+        return Validation(fraction=float(wanted))
+    marked = find_column(columns, wanted) if isinstance(wanted, str) else None
+    if marked is not None:
+        if marked.kind not in (ColumnKind.BOOLEAN, ColumnKind.NUMBER):
+            raise ColumnError(
+                f"Column {marked.name!r} is of type {marked.type} and cannot mark held-out rows.",
+                hint="Use a boolean column.",
+            )
+        return Validation(column=marked.name)
+    relation = engine.relation(wanted)
+    return Validation(relation=relation, source=wanted if isinstance(wanted, str) else DATA_FRAME)
+
+
+def held_out_rows(engine: Engine, relation: Relation, required: Sequence[str], fraction: float) -> int:
+    """How many of the usable rows a fraction holds out, leaving at least one to train on.
+
+    Raises
+    ------
+    DataError
+        If there is no usable row.
+    """
+    counted = usable(relation, [], required).select(exp.Count(this=exp.Star()), append=False)
+    rows = int(engine.rows(counted)[0][0])
+    if rows == 0:
+        total = int(engine.rows(exp.select(exp.Count(this=exp.Star())).from_(relation.source.copy()))[0][0])
+        names = ", ".join(map(repr, required))
+        problem = f"{relation.label} has {total} rows, and none where {names} is known."
+        raise DataError(problem if total else f"{relation.label} is empty.", hint="Name a table with rows.")
+    return min(round(rows * fraction), rows - 1)
+
+
+def needed_columns(specification: Specification, encoding: Encoding) -> list[str]:
+    """The columns that training reads: features, target, weight and the one that marks held-out rows."""
+    options = specification.training
+    names = [feature.column for feature in encoding.features]
+    others = [*specification.target, options.row_weight, options.validation_column]
+    return list(dict.fromkeys([*names, *(name for name in others if name is not None)]))
+
+
+def split_of(engine: Engine, specification: Specification) -> Split:
+    """Which rows are held out, found again from a specification.
+
+    Raises
+    ------
+    DataError
+        If they were a data frame.
+    """
+    options = specification.training
+    source = specification.validation_source
+    if source == DATA_FRAME:
+        raise DataError(
+            "The held-out rows were a data frame, which is not in the database.",
+            hint="Evaluate on a table, or train anew.",
+        )
+    relation = engine.relation(source) if source is not None else None
+    held_out = 0 if relation or options.validation_column else specification.plan.held_out_rows
+    return Split(options.seed, held_out, options.validation_column, relation)
+
+
+def arrange(
+    engine: Engine, relation: Relation, columns: Sequence[str], required: Sequence[str], split: Split
+) -> tuple[int, int]:
+    """Make the connection's table of arranged rows; return how many train and how many are held out."""
+    if split.relation is not None:
+        resolve_columns(engine.columns(split.relation), columns, split.relation.label)
+    rows = arranged_rows(relation, columns, required, split)
+    engine.run(create_temporary(ROWS, rows))
+    held = exp.func("coalesce", exp.Sum(this=exp.cast(column(HELD_OUT), "bigint")), number(0.0))
+    total, held_count = engine.rows(exp.select(exp.Count(this=exp.Star()), held).from_(temporary(ROWS)))[0]
+    training = int(total) - int(held_count)
+    if not training:
+        raise DataError(f"All {int(total)} rows of {relation.label} are held out.", hint="Hold out fewer.")
+    return training, int(held_count)
+
+
+def check_weights(engine: Engine, weight: str, label: str) -> None:
+    """Refuse row weights that are NULL, negative or not finite.
+
+    Raises
+    ------
+    ColumnError
+        With the count of such rows.
+    """
+    value = exp.cast(column(weight), "double")
+    fine = exp.Between(this=value, low=number(0.0), high=number(1e150))
+    bad = exp.Case(ifs=[exp.If(this=fine, true=exp.Null())], default=number(1.0))
+    query = exp.select(exp.Count(this=bad), exp.Sum(this=value.copy())).from_(temporary(ROWS))
+    count, total = engine.rows(query)[0]
+    if count:
+        raise ColumnError(
+            f"Weight {weight!r} of {label} has {count} values that are NULL, negative or not finite.",
+            hint="Give each row a weight of 0 or more.",
+        )
+    if not total:
+        raise ColumnError(f"Weight {weight!r} of {label} is 0 in every row.", hint="Give some row a weight.")
