@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -124,14 +124,14 @@ class Evaluation:
         return self.metrics[metric]
 
     @staticmethod
-    def from_rows(found: Iterable[tuple[Any, ...]]) -> Evaluation:
-        """An evaluation from the statement's rows.
+    def from_rows(found: Iterable[tuple[Any, ...]], labels: Sequence[str] = ()) -> Evaluation:
+        """An evaluation from the statement's rows; `labels` gives the order of classes or targets.
 
         >>> Evaluation.from_rows([("rows", None, None, 2.0), ("mae", None, None, 0.5)]).metrics
         {'mae': 0.5}
         """
         rows, metrics = 0, dict[str, float | None]()
-        by_class: dict[str, dict[str, float | None]] = {}
+        by_class: dict[str, dict[str, float | None]] = {label: {} for label in labels}
         confusion: dict[str, dict[str, int]] = {}
         for metric, about, predicted, value in found:
             if metric == "rows":
@@ -142,7 +142,10 @@ class Evaluation:
                 metrics[metric] = value
             else:
                 by_class.setdefault(about, {})[metric] = value
-        return Evaluation(rows, metrics, by_class, confusion)
+        square = {
+            actual: {label: confusion[actual][label] for label in labels} for actual in labels if confusion
+        }
+        return Evaluation(rows, metrics, by_class, square)
 
 
 def classification_query(scored: exp.Select, labels: list[str]) -> exp.Query:

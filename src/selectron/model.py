@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,7 @@ from selectron.evaluation import Evaluation, classification_query, regression_qu
 from selectron.features.encoding import StatisticRow, from_rows
 from selectron.features.rows import HELD_OUT, arranged_rows
 from selectron.features.targets import ClassTarget
-from selectron.prediction import predict_query, scored_query, stored_parameters
+from selectron.prediction import predict_query, prediction_columns, scored_query, stored_parameters
 from selectron.preparation import arrange, needed_columns, split_of
 from selectron.program.operations import Array
 from selectron.sql import column
@@ -52,6 +52,16 @@ class Predictions:
     def sql(self) -> str:
         """The query as text."""
         return self.engine.sql(self.query, pretty=True)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return [str(name) for name in self.query.named_selects]
+
+    def select(self, names: Sequence[str], limit: int) -> list[tuple[Any, ...]]:
+        """The first rows, of some of the columns."""
+        query = exp.select(*map(column, names)).from_(self.query.subquery("predicted")).limit(limit)
+        return self.engine.rows(query)
 
     def rows(self, limit: int | None = None) -> list[tuple[Any, ...]]:
         """The rows as tuples, the first `limit` if given."""
@@ -169,6 +179,16 @@ class Model:
         return target.classes if isinstance(target, ClassTarget) else ()
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, or the target columns if numbers are predicted."""
+        return self.classes or self.blueprint.encoding.target.columns
+
+    @property
+    def predicted(self) -> list[str]:
+        """The columns that prediction adds."""
+        return prediction_columns(self.blueprint)
+
+    @property
     def log(self) -> list[LogRow]:
         """An entry for each epoch."""
         return self.store.log(self.record.model_id)
@@ -223,7 +243,7 @@ class Model:
             If there is no row to judge, or the table has classes that the model does not know.
         """
         query = self.evaluation_query(source)
-        evaluation = Evaluation.from_rows(self.engine.rows(query))
+        evaluation = Evaluation.from_rows(self.engine.rows(query), self.labels)
         if evaluation.rows == 0:
             raise DataError(
                 "There is no row to evaluate on, with a known target.", hint="Name a table that has some."
