@@ -452,7 +452,7 @@ def show(database: DatabasePath, model: ModelName, version: Version = None) -> N
         training = specification.training
         facts = {
             "model": f"{found.name} version {found.version}, {record.status}",
-            "trained on": f"{record.training_rows} rows of {record.source}, {record.validation_rows} held out",
+            "rows": f"{record.training_rows} of {record.source}, and {record.validation_rows} held out",
             "task": f"{record.task} of {record.target}",
             "epochs, steps": f"{record.epochs}, {record.steps}",
             "loss": repr(found.blueprint.loss),

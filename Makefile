@@ -1,0 +1,31 @@
+# The three commands of this project. Each sets up what it needs: a virtual environment in .venv.
+
+PYTHON ?= python3
+
+.PHONY: demo check bench
+
+# Train on a real table, and leave a model behind.
+demo: .venv/installed
+	.venv/bin/selectron train examples/penguins.csv --target species
+
+# Everything that CI runs: lint, format, types, tests.
+check: .venv/installed-dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/pytest --numprocesses 2
+
+# The figures of the README, as ratios to PyTorch in the same run.
+bench: .venv/installed-dev
+	.venv/bin/python benchmarks/run.py
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml
+	.venv/bin/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/installed-dev: .venv/bin/python pyproject.toml
+	.venv/bin/python -m pip install --quiet --editable '.[dev]'
+	touch $@
