@@ -100,8 +100,9 @@ def tensors_of(case: Case) -> list[Tensor]:
     return [op.input_(f"x{place}", shape) for place, shape in enumerate(case.shapes)]
 
 
-def subclasses(class_: type) -> Iterator[type]:
-    for sub in class_.__subclasses__():
+def subclasses(class_: type[object]) -> Iterator[type[object]]:
+    own: list[type[object]] = class_.__subclasses__()
+    for sub in own:
         yield sub
         yield from subclasses(sub)
 

@@ -138,6 +138,11 @@ class DuckDB:
             )
         except duckdb.InterruptException as error:
             raise KeyboardInterrupt from error
+        except RuntimeError as error:
+            # What Ctrl-C becomes while a statement runs.
+            if "interrupted" in str(error):
+                raise KeyboardInterrupt from error
+            raise
         except duckdb.Error as error:
             raise translate(error) from error
 
