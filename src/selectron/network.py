@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -119,6 +120,15 @@ class MLP:
             raise ConfigurationError(
                 f"There is no initialization {initialization!r}.",
                 hint=f"Use one of {', '.join(INITIALIZATIONS)}.",
+            )
+        if initialization_scale is not None and not math.isfinite(initialization_scale):
+            raise ConfigurationError(
+                f"initialization_scale is {initialization_scale}.", hint="Give a finite number."
+            )
+        if initialization == "normal" and initialization_scale is not None and initialization_scale < 0.0:
+            raise ConfigurationError(
+                f"initialization_scale is {initialization_scale}.",
+                hint="Give a standard deviation of 0 or more.",
             )
         given = {
             name: tuple(tuple(float(value) for value in row) for row in rows)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from selectron.errors import StoreError
 
 __all__ = ["from_json", "to_json"]
+
+# No class has this name, since classes begin with a capital.
+MAPPING: Final = "mapping"
 
 
 def to_json(value: object) -> Any:
@@ -30,7 +33,9 @@ def to_json(value: object) -> Any:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
-        return {str(key): to_json(item) for key, item in value.items()}
+        items = {str(key): to_json(item) for key, item in value.items()}
+        # A class or a column that is called "type" must not be taken for a tag.
+        return {"type": MAPPING, "items": items} if "type" in items else items
     if isinstance(value, (list, tuple)):
         return [to_json(item) for item in value]
     return value
@@ -42,11 +47,13 @@ def from_json(data: Any, classes: Iterable[type]) -> Any:
     Raises
     ------
     StoreError
-        If a class is unknown, as when a newer version of Selectron wrote the settings.
+        If a class or one of its settings is unknown, as when a newer version of Selectron wrote the settings.
     """
     known = {class_.__name__: class_ for class_ in classes}
 
     def revive(item: Any) -> Any:
+        if isinstance(item, dict) and item.get("type") == MAPPING:
+            return {key: revive(part) for key, part in item["items"].items()}
         if isinstance(item, dict) and "type" in item:
             class_ = known.get(item["type"])
             if class_ is None:
@@ -54,7 +61,15 @@ def from_json(data: Any, classes: Iterable[type]) -> Any:
                     f"The stored settings name {item['type']!r}, which this version does not know.",
                     hint="Upgrade Selectron.",
                 )
-            return class_(**{key: revive(part) for key, part in item.items() if key != "type"})
+            values = {key: revive(part) for key, part in item.items() if key != "type"}
+            unknown = sorted(set(values) - {field.name for field in fields(class_)})
+            if unknown:
+                raise StoreError(
+                    f"The stored settings give {item['type']} {unknown[0]!r}, "
+                    "which this version does not know.",
+                    hint="Upgrade Selectron.",
+                )
+            return class_(**values)
         if isinstance(item, dict):
             return {key: revive(part) for key, part in item.items()}
         if isinstance(item, list):

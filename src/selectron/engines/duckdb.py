@@ -121,7 +121,9 @@ class DuckDB:
 
     def run(self, statement: exp.Expr, parameters: Sequence[object] = ()) -> None:
         """Execute a statement whose result does not matter."""
-        self.execute(self.sql(statement), parameters)
+        # Printing in place, without a copy first: a statement that is run is not used again.
+        text = statement.sql(dialect=self.dialect, identify=True, comments=False, copy=False)
+        self.execute(text, parameters)
 
     def rows(self, statement: exp.Expr, parameters: Sequence[object] = ()) -> list[Row]:
         """Execute a query and fetch all its rows."""
@@ -308,7 +310,10 @@ class DuckDB:
 def open_connection(path: str, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     """Open a database file, with messages that say what to do."""
     try:
-        return duckdb.connect(path, read_only=read_only)
+        connection = duckdb.connect(path, read_only=read_only)
+        # It would be printed among what the command line prints.
+        connection.execute("SET enable_progress_bar = false")
+        return connection
     except duckdb.IOException as error:
         text = str(error)
         if "lock" in text.lower():

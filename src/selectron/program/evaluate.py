@@ -52,6 +52,11 @@ def fed(operation: Input, feeds: Mapping[str, Array], extents: dict[str, int]) -
     if operation.name not in feeds:
         raise ShapeError(f"Input {operation.name!r} is not fed.")
     value = np.asarray(feeds[operation.name], dtype=np.float64)
+    if value.ndim != 2:
+        raise ShapeError(
+            f"Input {operation.name!r} has shape {value.shape}, not {operation.fed_shape}.",
+            hint="Feed an array of two axes.",
+        )
     for extent, length in zip(operation.fed_shape, value.shape, strict=True):
         expected = extents.setdefault(extent, length) if isinstance(extent, str) else extent
         if length != expected:

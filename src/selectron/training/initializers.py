@@ -85,8 +85,19 @@ def initial_weights(
     """
     given = network.initial.get(name)
     if given is not None:
+        lengths = sorted({len(row) for row in given})
+        if len(lengths) > 1:
+            raise ConfigurationError(
+                f"The initial values of {name!r} have rows of {lengths[0]} to {lengths[-1]} values.",
+                hint=f"Give finite numbers of shape {shape}.",
+            )
         values = np.array(given, dtype=np.float64)
-        if values.shape != shape or not np.isfinite(values).all():
+        if not np.isfinite(values).all():
+            raise ConfigurationError(
+                f"The initial values of {name!r} are not all finite.",
+                hint=f"Give finite numbers of shape {shape}.",
+            )
+        if values.shape != shape:
             raise ConfigurationError(
                 f"The initial values of {name!r} have shape {values.shape}.",
                 hint=f"Give finite numbers of shape {shape}.",

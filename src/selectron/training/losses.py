@@ -175,8 +175,8 @@ class Huber:
     delta: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.delta > 0.0:
-            raise ConfigurationError(f"delta is {self.delta}.", hint="Give a positive number.")
+        if not 0.0 < self.delta < float("inf"):
+            raise ConfigurationError(f"delta is {self.delta}.", hint="Give a finite number above 0.")
 
     def outputs(self, targets: int) -> int:
         return targets

@@ -70,6 +70,12 @@ def check_rate(name: str, value: float, *, below_one: bool = False) -> None:
         raise ConfigurationError(f"{name} is {value}.", hint=f"Give a finite number {wanted}.")
 
 
+def check_epsilon(value: float) -> None:
+    """Refuse an epsilon of 0: a unit that has had no gradient would be 0 / 0."""
+    if not 0.0 < value < math.inf:
+        raise ConfigurationError(f"epsilon is {value}.", hint="Give a finite number above 0.")
+
+
 def blend(rate: float, old: Tensor, new: Tensor) -> Tensor:
     """The exponential moving average: rate * old + (1 - rate) * new."""
     return add(multiply(constant(rate), old), multiply(constant(1.0 - rate), new))
@@ -160,6 +166,7 @@ class Adagrad:
 
     def __post_init__(self) -> None:
         check_rate("learning_rate", self.learning_rate)
+        check_epsilon(self.epsilon)
 
     @property
     def slots(self) -> Mapping[str, float]:
@@ -188,6 +195,7 @@ class RMSprop:
     def __post_init__(self) -> None:
         check_rate("learning_rate", self.learning_rate)
         check_rate("decay", self.decay, below_one=True)
+        check_epsilon(self.epsilon)
 
     @property
     def slots(self) -> Mapping[str, float]:
@@ -228,6 +236,7 @@ class Adam:
         check_rate("learning_rate", self.learning_rate)
         check_rate("beta1", self.beta1, below_one=True)
         check_rate("beta2", self.beta2, below_one=True)
+        check_epsilon(self.epsilon)
 
     @property
     def slots(self) -> Mapping[str, float]:
@@ -265,6 +274,7 @@ class AdamW:
         check_rate("learning_rate", self.learning_rate)
         check_rate("beta1", self.beta1, below_one=True)
         check_rate("beta2", self.beta2, below_one=True)
+        check_epsilon(self.epsilon)
         check_rate("weight_decay", self.weight_decay)
 
     @property

@@ -123,17 +123,17 @@ class TrainingOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        at_least("epochs", self.epochs, 0)
+        whole("epochs", self.epochs, 0)
         if self.batch_size is not None:
-            at_least("batch_size", self.batch_size, 1)
+            whole("batch_size", self.batch_size, 1)
         at_least("l1", self.l1, 0.0)
         at_least("l2", self.l2, 0.0)
         at_least("min_delta", self.min_delta, 0.0)
-        at_least("seed", self.seed, 0)
+        whole("seed", self.seed, 0)
         if self.patience is not None:
-            at_least("patience", self.patience, 1)
-        if self.clip_norm is not None and not self.clip_norm > 0.0:
-            raise ConfigurationError(f"clip_norm is {self.clip_norm}.", hint="Give a positive number.")
+            whole("patience", self.patience, 1)
+        if self.clip_norm is not None and not 0.0 < self.clip_norm < float("inf"):
+            raise ConfigurationError(f"clip_norm is {self.clip_norm}.", hint="Give a finite number above 0.")
         if not 0.0 <= self.validation < 1.0:
             raise ConfigurationError(
                 f"validation is {self.validation}.", hint="Give a fraction of the rows, from 0 to below 1."
@@ -153,6 +153,12 @@ def at_least(name: str, value: float, least: float) -> None:
     """Refuse a number that is too small, infinite or NaN."""
     if not least <= value < float("inf"):
         raise ConfigurationError(f"{name} is {value}.", hint=f"Give {least} or more.")
+
+
+def whole(name: str, value: int, least: int) -> None:
+    """Refuse a number that is too small or has a fraction."""
+    if not isinstance(value, int) or value < least:
+        raise ConfigurationError(f"{name} is {value!r}.", hint=f"Give a whole number, {least} or more.")
 
 
 # Every class that the stored settings of a training may name.

@@ -56,8 +56,8 @@ class Schedule(Protocol):
 
 
 def check_epochs(name: str, value: int) -> None:
-    if value < 1:
-        raise ConfigurationError(f"{name} is {value}.", hint="Give a whole number of epochs, 1 or more.")
+    if not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name} is {value!r}.", hint="Give a whole number of epochs, 1 or more.")
 
 
 def check_factor(name: str, value: float) -> None:
@@ -206,8 +206,14 @@ class ReduceOnPlateau:
 
     def __post_init__(self) -> None:
         check_factor("gamma", self.gamma)
-        if self.patience < 0:
-            raise ConfigurationError(f"patience is {self.patience}.", hint="Give 0 or more epochs.")
+        if not isinstance(self.patience, int) or self.patience < 0:
+            raise ConfigurationError(f"patience is {self.patience!r}.", hint="Give 0 or more epochs.")
+        if not 0.0 <= self.threshold < 1.0:
+            raise ConfigurationError(
+                f"threshold is {self.threshold}.", hint="Give a number from 0 up to, not with, 1."
+            )
+        if not 0.0 <= self.minimum <= 1.0:
+            raise ConfigurationError(f"minimum is {self.minimum}.", hint="Give a number from 0 to 1.")
 
     @property
     def scalars(self) -> Mapping[str, float]:

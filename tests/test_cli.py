@@ -1,0 +1,141 @@
+"""The command line, run as a user runs it."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import selectron
+from selectron.cli import app
+
+TRAIN = ["--target", "species", "--hidden", "8", "--epochs", "15"]
+
+
+def run(*arguments: str, folder: Path, code: int = 0) -> str:
+    """What the command prints; its exit code must be `code`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "selectron", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+@pytest.fixture
+def folder(tmp_path: Path, penguins: str) -> Path:
+    """A folder with a trained model in birds.duckdb, and its table."""
+    with selectron.connect(tmp_path / "birds.duckdb") as db:
+        db.engine.connection.execute(f"CREATE TABLE birds AS FROM '{penguins}'")
+        db.train("birds", "species", network=selectron.MLP([8]), epochs=15)
+    return tmp_path
+
+
+def test_a_csv_file_trains_a_model_beside_it(tmp_path: Path, penguins: str) -> None:
+    printed = run("train", penguins, *TRAIN, folder=tmp_path)
+    assert "Quality on 69 held-out rows" in printed
+    assert "accuracy" in printed
+    assert "predicted_species" in printed
+    assert (tmp_path / "penguins.duckdb").exists()
+    assert "species" in run("models", "penguins.duckdb", folder=tmp_path)
+    assert "finished" in run("show", "penguins.duckdb", "--model", "species", folder=tmp_path)
+    assert "accuracy" in run("evaluate", penguins, "--model", "species", folder=tmp_path)
+
+
+def test_evaluate_predict_sql_log_and_drop(folder: Path) -> None:
+    assert "344 rows" in run(
+        "evaluate", "birds.duckdb", "--model", "species", "--table", "birds", folder=folder
+    )
+    rows = list(
+        csv.DictReader(
+            run(
+                "predict", "birds.duckdb", "--model", "species", "--table", "birds", folder=folder
+            ).splitlines()
+        )
+    )
+    assert len(rows) == 344
+    assert sum(row["species"] == row["predicted_species"] for row in rows) > 300
+    for kind in ("predict", "train", "evaluate", "step"):
+        printed = run("sql", "birds.duckdb", kind, "--model", "species", folder=folder)
+        assert printed.startswith("WITH")
+        with selectron.connect(folder / "birds.duckdb") as db:
+            assert db.engine.connection.execute(printed).fetchall()
+    assert "15" in run("log", "birds.duckdb", "--model", "species", folder=folder)
+    assert "1 version" in run("drop", "birds.duckdb", "--model", "species", folder=folder)
+    with selectron.connect(folder / "birds.duckdb") as db:
+        assert db.engine.connection.execute("SHOW TABLES").fetchall() == [("birds",)]
+
+
+@pytest.mark.parametrize("output", ["scored", "scored.csv", "scored.parquet", "scored.json"])
+def test_predictions_go_where_they_are_sent(folder: Path, output: str) -> None:
+    run(
+        "predict", "birds.duckdb", "--model", "species", "--table", "birds", "--output", output, folder=folder
+    )
+    with selectron.connect(folder / "birds.duckdb") as db:
+        name = output if "." not in output else str(folder / output)
+        query = f"SELECT count(*) FROM '{name}' WHERE predicted_species IS NOT NULL"
+        assert db.engine.connection.execute(query).fetchall() == [(344,)]
+
+
+def test_a_view_is_made_once_unless_replaced(folder: Path) -> None:
+    arguments = [
+        "predict",
+        "birds.duckdb",
+        "--model",
+        "species",
+        "--table",
+        "birds",
+        "--output",
+        "v",
+        "--view",
+    ]
+    run(*arguments, folder=folder)
+    assert "already" in run(*arguments, folder=folder, code=1)
+    run(*arguments, "--replace", folder=folder)
+
+
+def test_training_on(folder: Path) -> None:
+    run("train", "birds.duckdb", "--model", "species", "--more-epochs", "5", folder=folder)
+    with selectron.connect(folder / "birds.duckdb") as db:
+        assert db.model("species").record.epochs == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "birds.duckdb", "--target", "species"], "No table is named"),
+        (["train", "birds.duckdb", "--table", "birds"], "No target is named"),
+        (["train", "birds.duckdb", "--table", "bird", *TRAIN], "no table, view or file named 'bird'"),
+        (["train", "birds.duckdb", "--table", "birds", "--target", "kind"], "no column 'kind'"),
+        (["train", "birds.duckdb", "--table", "birds", *TRAIN, "--optimizer", "lion"], "no optimizer 'lion'"),
+        (["train", "birds.duckdb", "--table", "birds", *TRAIN, "--hidden", "a"], "--hidden is 'a'"),
+        (["train", "birds.duckdb", "--table", "birds", *TRAIN, "--embed", "island"], "COLUMN:LENGTH"),
+        (["train", "nothing.duckdb", "--table", "birds", *TRAIN], "no database 'nothing.duckdb'"),
+        (["train", "nothing.csv", *TRAIN], "no file 'nothing.csv'"),
+        (["evaluate", "birds.duckdb", "--model", "specie"], "Is 'species' meant?"),
+        (["predict", "birds.duckdb", "--model", "species"], "No table is named"),
+        (["sql", "birds.duckdb", "explain", "--model", "species"], "There is no SQL 'explain'"),
+        (["drop", "birds.duckdb", "--model", "species", "--version", "9"], "no version 9"),
+    ],
+)
+def test_mistakes_end_in_a_message(folder: Path, arguments: list[str], message: str) -> None:
+    printed = " ".join(run(*arguments, folder=folder, code=1).split())
+    assert message in printed
+
+
+def test_every_command_has_help() -> None:
+    from typer.main import get_command
+
+    group = get_command(app)
+    commands = group.commands  # type: ignore[attr-defined]
+    assert set(commands) == {"train", "evaluate", "predict", "sql", "models", "show", "log", "drop"}
+    for command in commands.values():
+        assert command.help
+        assert all(getattr(parameter, "help", None) for parameter in command.params)
