@@ -259,6 +259,22 @@ def test_a_file_moved_elsewhere_predicts_there(tmp_path: Path, penguins: str) ->
         assert db.model("species").evaluate(penguins).rows == 344
 
 
+def test_weights_are_readable_by_name(db: selectron.Database, penguins: str) -> None:
+    features = selectron.FeatureOptions(embed={"island": 2})
+    model = train(db, penguins, epochs=1, features=features)
+    query = "SELECT layer, from_unit, to_unit, value FROM selectron_weights"
+    rows = {(a, b, c): value for a, b, c, value in db.engine.connection.execute(query).fetchall()}
+    parameters = model.parameters
+    assert len(rows) == sum(value.size for value in parameters.values())
+    place = model.blueprint.encoding.units.index("bill_length_mm")
+    assert rows["hidden_1", "bill_length_mm", "hidden_1[3]"] == parameters["hidden_1.weights"][place, 2]
+    assert rows["output", None, "Gentoo"] == parameters["output.biases"][0, 2]
+    assert rows["embedding: island", "Dream", "dimension 2"] == parameters["embedding: island.vectors"][1, 1]
+    assert (
+        rows["hidden_1", "weights: island [1]", "hidden_1[1]"] == parameters["hidden_1.weights: island"][0, 0]
+    )
+
+
 def test_versions_are_kept_and_drop_removes_everything(db: selectron.Database, penguins: str) -> None:
     db.engine.connection.execute("CREATE TABLE mine AS SELECT 1 AS a")
     train(db, penguins, epochs=1)

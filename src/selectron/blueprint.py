@@ -147,7 +147,8 @@ class Blueprint:
             for shape, feature in zip(self.inputs.embeddings, self.encoding.embeddings, strict=True)
         }
         named = outputs if len(outputs) == self.inputs.outputs else outputs[1:]
-        return {"input": list(self.encoding.units), **embedded, **hidden, "output": named}
+        # A layer's weights come from the one before it in this order.
+        return {**embedded, "input": list(self.encoding.units), **hidden, "output": named}
 
     def batch_columns(self) -> BatchColumns:
         """What batches hold, as expressions over a row of the table."""

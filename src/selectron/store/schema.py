@@ -11,7 +11,8 @@
 | `selectron_units` | unit of a layer | model_id, position, layer, unit, name |
 | `selectron_views` | view that was made for a model | model_id, kind, name, source |
 
-Rows and columns of matrices count from 0: a row is an input unit, a column an output unit.
+Rows and columns of matrices count from 0: a row is an input unit, a column an output unit. The view
+`selectron_weights` shows the same numbers by the names of features and units.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import sqlglot
 from sqlglot import exp
 
 from selectron.engines.base import Engine
@@ -35,6 +37,7 @@ __all__ = [
     "TABLES",
     "UNITS",
     "VIEWS",
+    "WEIGHTS",
     "migrate",
     "table",
 ]
@@ -101,6 +104,32 @@ TABLES: Final[dict[str, dict[str, str]]] = {
 }
 
 
+WEIGHTS: Final = "selectron_weights"
+
+WEIGHTS_VIEW: Final = """
+CREATE VIEW selectron_weights AS
+SELECT m.name AS model, m.version, p.layer,
+  CASE p.parameter
+    WHEN 'weights' THEN source.name
+    WHEN 'vectors' THEN category.name
+    WHEN 'biases' THEN NULL
+    ELSE p.parameter || ' [' || CAST(p."row" + 1 AS TEXT) || ']'
+  END AS from_unit,
+  CASE WHEN p.parameter = 'vectors' THEN 'dimension ' || CAST(p.col + 1 AS TEXT) ELSE unit.name END AS to_unit,
+  p.value
+FROM selectron_parameters AS p
+JOIN selectron_models AS m ON m.model_id = p.model_id
+LEFT JOIN selectron_units AS unit
+  ON unit.model_id = p.model_id AND unit.layer = p.layer AND unit.unit = p.col
+LEFT JOIN selectron_units AS source
+  ON source.model_id = p.model_id AND source.position = unit.position - 1 AND source.unit = p."row"
+  AND p.parameter = 'weights'
+LEFT JOIN selectron_units AS category
+  ON category.model_id = p.model_id AND category.layer = p.layer AND category.unit = p."row"
+  AND p.parameter = 'vectors'
+"""
+
+
 def table(name: str) -> exp.Table:
     """A table by its name, quoted."""
     return exp.table_(name, quoted=True)
@@ -119,6 +148,7 @@ def first_tables(engine: Engine) -> None:
     """All tables of the first version."""
     for name, columns in TABLES.items():
         engine.run(create_table(name, columns))
+    engine.run(sqlglot.parse_one(WEIGHTS_VIEW, dialect="duckdb"))
 
 
 # Changes in the order in which they are applied; a number is never used again.

@@ -24,6 +24,7 @@ from selectron.store.schema import (
     TABLES,
     UNITS,
     VIEWS,
+    WEIGHTS,
     migrate,
     table,
 )
@@ -227,6 +228,7 @@ class Store:
                 self.drop_tables()
 
     def drop_tables(self) -> None:
+        self.engine.run(exp.Drop(tables=[table(WEIGHTS)], kind="VIEW", exists=True))
         for owned in (*TABLES, MIGRATIONS):
             self.engine.run(exp.Drop(tables=[table(owned)], kind="TABLE"))
 
