@@ -121,17 +121,32 @@ def preparation(rows: int) -> float:
 
 
 PEAK = """
-import resource, sys, selectron
-from selectron.trainer import Trainer
-steps = int(sys.argv[1])
-# One statement, however long it takes.
-Trainer.guessed_seconds = lambda self: 1e-9
-db = selectron.connect()
-columns = ", ".join(f"random() AS x{n}" for n in range(784))
-query = f"SELECT {columns}, 'c' || (i % 10) AS y FROM range(20) AS r(i)"
-db.engine.connection.execute("CREATE TABLE t AS " + query)
-db.train("t", "y", network=selectron.MLP([20]), optimizer=selectron.SGD(0.001), epochs=steps, batch_size=None,
-         validation=0)
+import resource, sys
+from sqlglot import exp
+from selectron import MLP, SGD, CrossEntropy
+from selectron.engines.duckdb import DuckDB
+from selectron.layouts.storage import array_literal
+from selectron.sql import integer
+from selectron.strategies.recursive import Recursion, recursive_query
+from selectron.trainer import create_temporary, temporary
+from selectron.training.forward import Inputs
+from selectron.training.options import TrainingOptions
+from selectron.training.step import build_step
+
+engine = DuckDB()
+options = TrainingOptions(optimizer=SGD(1e-6))
+step = build_step(MLP([20]), Inputs(784, 10), CrossEntropy(), options, weighted=False, validated=False)
+line = "list_transform(range({n}), lambda j: sin(i * j))"
+engine.execute("CREATE TEMP TABLE batches AS SELECT 0 AS batch, 1e0 AS is_training, 1e0 AS ends_epoch, "
+    "(SELECT list(" + line.format(n=784) + ") FROM range(20) AS t(i)) AS features, "
+    "(SELECT list(" + line.format(n=20) + ") FROM range(784) AS t(i)) AS \\"features by unit\\", "
+    "(SELECT list((i % 10)::DOUBLE) FROM range(20) AS t(i)) AS target")
+values = [exp.alias_(array_literal(value), name, quoted=True) for name, value in step.state.items()]
+engine.run(create_temporary("now", exp.select(exp.alias_(integer(0), "tick", quoted=True), *values)))
+engine.run(create_temporary("next", recursive_query(Recursion(step.program, tuple(step.state), 1),
+    state=temporary("now"), batches=temporary("batches"), until=integer(int(sys.argv[1])))))
+(row,) = engine.execute("SELECT step FROM next").fetchall()
+assert row == (float(sys.argv[1]),)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 

@@ -115,7 +115,7 @@ SELECT m.name AS model, m.version, p.layer,
     WHEN 'biases' THEN NULL
     ELSE p.parameter || ' [' || CAST(p."row" + 1 AS TEXT) || ']'
   END AS from_unit,
-  CASE WHEN p.parameter = 'vectors' THEN 'dimension ' || CAST(p.col + 1 AS TEXT) ELSE unit.name END AS to_unit,
+  CASE p.parameter WHEN 'vectors' THEN 'dimension ' || CAST(p.col + 1 AS TEXT) ELSE unit.name END AS to_unit,
   p.value
 FROM selectron_parameters AS p
 JOIN selectron_models AS m ON m.model_id = p.model_id
