@@ -43,6 +43,18 @@ ACTIVATIONS: dict[str, Any] = {
 }
 
 
+# With the number of outputs.
+LOSSES: list[tuple[Loss, int]] = [
+    (CrossEntropy(), 3),
+    (CrossEntropy(0.3), 2),
+    (BinaryCrossEntropy(), 1),
+    (BinaryCrossEntropy(0.2), 1),
+    (SquaredError(), 3),
+    (AbsoluteError(), 1),
+    (Huber(0.6), 3),
+]
+
+
 @dataclass(frozen=True)
 class Generated:
     """A network, a loss and a batch."""
@@ -96,19 +108,7 @@ def generated(draw: st.DrawFn) -> Generated:
     hidden = draw(
         st.lists(st.tuples(st.integers(1, 6), st.sampled_from(ACTIVATION_NAMES)), min_size=0, max_size=4)
     )
-    loss, outputs = draw(
-        st.sampled_from(
-            [
-                (CrossEntropy(), 3),
-                (CrossEntropy(0.3), 2),
-                (BinaryCrossEntropy(), 1),
-                (BinaryCrossEntropy(0.2), 1),
-                (SquaredError(), 3),
-                (AbsoluteError(), 1),
-                (Huber(0.6), 3),
-            ]
-        )
-    )
+    loss, outputs = draw(st.sampled_from(LOSSES))
     columns = draw(st.integers(0, 2))
     return Generated(
         hidden=tuple(hidden),

@@ -116,7 +116,8 @@ def learn(
     features = feature_columns(columns, targets, options, relation.label, reserved)
     notes: list[str] = []
     source = Source(engine, relation, where)
-    measured = measure(source, [*features, *targets])
+    # Columns of types that have no place in a network were not taken along.
+    measured = measure(source, [c for c in [*features, *targets] if c.kind is not ColumnKind.OTHER])
     rows = measured.rows
     if rows == 0:
         raise DataError(f"{relation.label} has no rows to train on.", hint="Name a table with rows.")
@@ -232,7 +233,6 @@ def learn_feature(
 ) -> Feature | None:
     """One feature, or None (with a note) if there is nothing to learn from it."""
     name, label = feature.name, source.relation.label
-    found = measurements.of[name]
     if feature.kind is ColumnKind.OTHER:
         if name in options.include:
             raise ColumnError(
@@ -241,6 +241,7 @@ def learn_feature(
             )
         notes.append(f"Column {name!r} is left out: its type is {feature.type}.")
         return None
+    found = measurements.of[name]
     if found.count == 0:
         notes.append(f"Column {name!r} is left out: all its values are NULL.")
         return None
@@ -313,15 +314,15 @@ def learn_target(
     """The target, as classes or as numbers."""
     label = source.relation.label
     for target in targets:
-        if measurements.of[target.name].count == 0:
-            raise TargetError(
-                f"Target {target.name!r} of {label} is NULL in all {measurements.rows} rows.",
-                hint="Name a column that holds what should be predicted.",
-            )
         if target.kind is ColumnKind.OTHER:
             raise TargetError(
                 f"Target {target.name!r} is of type {target.type}, which cannot be predicted.",
                 hint="Use numbers, text, booleans or dates.",
+            )
+        if measurements.of[target.name].count == 0:
+            raise TargetError(
+                f"Target {target.name!r} of {label} is NULL in all {measurements.rows} rows.",
+                hint="Name a column that holds what should be predicted.",
             )
     if task is Task.AUTO:
         task = infer_task(source, targets)
