@@ -1,4 +1,4 @@
-"""What the user's table, options and files can be wrong about: a message with names and counts, and no trace."""
+"""What can be wrong with the user's table, options and files: a message with names and counts."""
 
 from __future__ import annotations
 
@@ -72,7 +72,11 @@ REFUSED: list[tuple[dict[str, Any], type[SelectronError], str]] = [
     ({"features": None}, ColumnError, "'text'.* 160 categories, more than 100"),
     ({"features": FeatureOptions(include=("infinite",))}, ColumnError, "'infinite'.* 1 values"),
     ({"features": FeatureOptions(include=("holes",), nulls="refuse")}, ColumnError, "'holes'.* NULLs in 160"),
-    ({"features": FeatureOptions(include=("same", "nothing"))}, DataError, "no column left.*'same'.*'nothing'"),
+    (
+        {"features": FeatureOptions(include=("same", "nothing"))},
+        DataError,
+        "no column left.*'same'.*'nothing'",
+    ),
     ({"features": FeatureOptions(include=("a",))}, ColumnError, "no column 'a'"),
     ({"features": FeatureOptions(exclude=("a",))}, ColumnError, "no column 'a'"),
     ({"row_weight": "holes"}, ColumnError, "'holes'.* 40 values that are NULL"),
@@ -117,7 +121,10 @@ def test_columns_that_cannot_help_are_left_out_with_a_note(bad: selectron.Databa
     [
         ("SELECT x, id FROM t", "lacks 4 of the model's columns: 'select', 'z', 'day', 'moment'"),
         ("SELECT * EXCLUDE x, x AS xx FROM t", "lacks 1 .*'x'"),
-        ("SELECT * REPLACE ('a' AS x) FROM t", "'x' .* is of type VARCHAR; the model needs boolean or number"),
+        (
+            "SELECT * REPLACE ('a' AS x) FROM t",
+            "'x' .* is of type VARCHAR; the model needs",
+        ),
         ("SELECT *, 1 AS predicted_y FROM t", "already has a column 'predicted_y'"),
     ],
 )
@@ -136,7 +143,7 @@ def test_strange_values_at_prediction_have_a_decided_meaning(bad: selectron.Data
             "infinite": "'inf'::DOUBLE AS x",
             "greatest": "(SELECT max(x) FROM t) AS x",
             "unseen": "'new' AS \"select\"",
-            "nothing": "NULL::TEXT AS \"select\"",
+            "nothing": 'NULL::TEXT AS "select"',
             "no day": "NULL::DATE AS day, NULL::TIMESTAMP AS moment",
         }.items()
     }
@@ -149,7 +156,7 @@ def test_strange_values_at_prediction_have_a_decided_meaning(bad: selectron.Data
 
 def test_refused_nulls_are_refused_at_prediction_too(bad: selectron.Database) -> None:
     model = train(bad, features=FeatureOptions(include=("x", "z"), nulls="refuse"))
-    with pytest.raises(ColumnError, match="'x' .* has 200 NULLs"):
+    with pytest.raises(ColumnError, match=r"'x' .* has 200 NULLs"):
         model.predict("SELECT * REPLACE (NULL::DOUBLE AS x) FROM t")
 
 
@@ -164,7 +171,7 @@ def test_unknown_classes_and_empty_tables_at_evaluation(bad: selectron.Database)
 
 @pytest.mark.parametrize(
     ("expression", "type_"),
-    [("y", "BOOLEAN"), ("day > DATE '2024-03-01'", "BOOLEAN"), ("z::TINYINT", "TINYINT"), ("day", "DATE")],
+    [("y", "BOOLEAN"), ("day > DATE '2024-01-15'", "BOOLEAN"), ("z::TINYINT", "TINYINT"), ("day", "DATE")],
 )
 def test_classes_keep_their_type(bad: selectron.Database, expression: str, type_: str) -> None:
     query = f"SELECT x, {expression} AS class FROM t WHERE id < 40"
@@ -180,14 +187,14 @@ def test_any_identifier_and_value_will_do(bad: selectron.Database) -> None:
         'CREATE TABLE "grö""ße table" AS SELECT x AS "a""b", "select" AS "größe", y AS "from", '
         "'O''Brien \"q\"' || z AS \"ta'rget\" FROM t"
     )
-    name = "mo'del \"x\" ü; DROP TABLE t"
+    name = 'mo\'del "x" ü; DROP TABLE t'
     model = train(bad, 'grö"ße table', target="ta'rget", name=name, features=None)
     assert bad.model(name).evaluate().rows == 40
     model.predict('grö"ße table').to_view('sco"red')
     assert connection.execute('SELECT count(*) FROM "sco""red"').fetchone() == (200,)
     for kind in ("predict", "train", "evaluate", "step"):
         assert connection.execute(model.sql(kind)).fetchall()
-    assert model.predict('grö"ße table').columns[-4:] == [f"probability_O'Brien \"q\"{n}" for n in range(4)]
+    assert model.predict('grö"ße table').columns[-4:] == [f'probability_O\'Brien "q"{n}' for n in range(4)]
     bad.drop(name)
 
 

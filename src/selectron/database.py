@@ -246,7 +246,8 @@ class Database:
             blueprint = Blueprint(specification, encoding)
             if start is not None:
                 blueprint = warmed(blueprint, start)
-            _ = blueprint.step
+            # Compiled before anything is written, so that what does not fit is refused here.
+            _ = blueprint.step, blueprint.batch_columns()
             record = self.record(name or "+".join(required), relation, blueprint)
         except BaseException:
             self.engine.run(exp.Drop(tables=[temporary(ROWS)], kind="TABLE", exists=True))

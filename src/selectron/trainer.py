@@ -159,6 +159,12 @@ class Trainer:
             self.loop(epochs)
         except KeyboardInterrupt:
             raise self.interrupted() from None
+        except DivergenceError:
+            raise
+        except Exception:
+            # Whatever the engine refused: a model without a checkpoint is no model.
+            self.keep(Status.INTERRUPTED)
+            raise
         finally:
             for name in (ROWS, BATCHES, NOW, NEXT):
                 self.engine.run(exp.Drop(tables=[temporary(name)], kind="TABLE", exists=True))

@@ -316,7 +316,7 @@ def open_connection(path: str, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         return connection
     except duckdb.IOException as error:
         text = str(error)
-        if "lock" in text.lower():
+        if "Could not set lock" in text:
             raise EngineError(
                 f"Database {path!r} is locked by another process.",
                 hint="Close the program that has it open, or open a copy.",
