@@ -294,6 +294,9 @@ def test_divergence_keeps_the_last_checkpoint(
 ) -> None:
     with pytest.raises(selectron.DivergenceError, match="nothing is kept"):
         db.train(penguins, "body_mass_g", optimizer=selectron.SGD(1e30), epochs=20)
+    with pytest.raises(selectron.DivergenceError, match="nothing is kept"):
+        # The loss of the only step is fine; what the step makes of the weights is not.
+        train(db, penguins, optimizer=selectron.SGD(1e305), epochs=1, batch_size=None, validation=0)
     assert db.models() == []
     assert tables(db) == []
     monkeypatch.setattr(Trainer, "guessed_seconds", lambda self: 0.9)

@@ -203,7 +203,7 @@ class Trainer:
             self.engine.run(create_temporary(NEXT, query))
             ran = time.perf_counter() - started
             state = self.scalars()
-            if state["diverged"]:
+            if state["diverged"] or self.lost():
                 raise self.diverged(int(state["step"]))
             over = bool(state["stopped"]) or until == end
             self.checkpoint(state, ran, over=over)
@@ -233,6 +233,13 @@ class Trainer:
         query = exp.select(*map(column, names), counted, *lasts).from_(temporary(NEXT))
         row = self.engine.rows(query)[0]
         return dict(zip([*names, "logged", *logs], row, strict=True))
+
+    def lost(self) -> bool:
+        """Whether a parameter is NaN or too large to go on from, as the chunk's last update left it."""
+        rows = exp.Subquery(this=parameter_rows(self.blueprint, temporary(NEXT), best=False))
+        fine = exp.LT(this=exp.Abs(this=column("value")), expression=number(1e300))
+        query = exp.select(exp.Count(this=exp.Star())).from_(rows, copy=False).where(exp.Not(this=fine))
+        return bool(self.engine.rows(query)[0][0])
 
     def checkpoint(self, state: Mapping[str, Any], ran: float, *, over: bool) -> None:
         """Commit the new state, which then is the one to go on from."""
@@ -316,7 +323,7 @@ class Trainer:
     def interrupted(self) -> TrainingInterrupted:
         """Say that training was stopped, and how to go on."""
         kept = self.keep(Status.INTERRUPTED)
-        hint = "Resume with train(resume=True), or --resume." if self.checkpointed else ""
+        hint = "Resume with model.train(), or selectron train --resume." if self.checkpointed else ""
         return TrainingInterrupted(f"Training {self.record.name!r} was stopped. {kept}", hint=hint)
 
     def keep(self, status: Status) -> str:
