@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Final, NamedTuple
 
 from sqlglot import exp
@@ -21,7 +22,7 @@ from selectron.features.kinds import (
 )
 from selectron.features.targets import ClassTarget, NumberTarget, Target
 
-__all__ = ["Encoding", "StatisticRow", "find_column", "from_rows", "to_rows"]
+__all__ = ["Encoding", "StatisticRow", "find_column", "folded", "from_rows", "to_rows"]
 
 KINDS: Final[dict[str, type]] = {
     class_.__name__: class_
@@ -35,6 +36,9 @@ KINDS: Final[dict[str, type]] = {
         NumberTarget,
     )
 }
+
+
+LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 class StatisticRow(NamedTuple):
@@ -69,10 +73,13 @@ class Encoding:
     @property
     def untrained_units(self) -> tuple[int, ...]:
         """Places of units that are zero in every training row: those of unseen categories."""
-        others = {
-            f"{feature.column} = (other)" for feature in self.features if isinstance(feature, CategoryFeature)
-        }
-        return tuple(place for place, unit in enumerate(self.units) if unit in others)
+        places, start = [], 0
+        for feature in self.features:
+            if isinstance(feature, CategoryFeature):
+                # By place and not by name, since a category may itself be called "(other)".
+                places.append(start + len(feature.categories))
+            start += len(feature.units)
+        return tuple(places)
 
     @property
     def embeddings(self) -> tuple[EmbeddingFeature, ...]:
@@ -112,11 +119,20 @@ class Encoding:
                 )
 
 
+def folded(name: str) -> str:
+    """A name without case as engines see it: of ASCII letters only, so that ß is not ss, nor Ä ä."""
+    return name.translate(LOWER)
+
+
 def find_column(columns: Iterable[Column], name: str) -> Column | None:
-    """The column of that name; engines ignore case, so an exact match is preferred but not needed."""
+    """The column of that name; engines ignore case, so an exact match is preferred but not needed.
+
+    >>> find_column([Column("Größe", "number", "DOUBLE")], "gRöße").name
+    'Größe'
+    """
     known = list(columns)
     exact = [column for column in known if column.name == name]
-    loose = [column for column in known if column.name.casefold() == name.casefold()]
+    loose = [column for column in known if folded(column.name) == folded(name)]
     return next(iter([*exact, *loose]), None)
 
 

@@ -4,7 +4,9 @@ A unit's expression is a DOUBLE and never NULL, whatever the row holds:
 
 - NULL (and NaN, which counts as NULL) is imputed: the mean for numbers and dates, no category for
   categories; where the training rows had NULLs, an indicator unit says so.
-- An infinite number becomes the least or greatest one that was seen in training.
+- A number that is infinite or beyond 1e150 becomes the least or greatest one that was seen in training:
+  scaled as it is, it could overflow, and an infinite unit makes every prediction NaN.
+- Moments are taken in UTC, whatever the connection's time zone; an infinite date counts as NULL.
 - A category that was not seen in training sets the "(other)" unit, whose weights start at zero and
   are never trained, so it counts as no category at all.
 """
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from sqlglot import exp
 
@@ -21,6 +23,7 @@ from selectron.engines.base import ColumnKind
 from selectron.sql import column, number, text
 
 __all__ = [
+    "BOUND",
     "BooleanFeature",
     "CategoryFeature",
     "EmbeddingFeature",
@@ -28,12 +31,13 @@ __all__ = [
     "NumberFeature",
     "TimeFeature",
     "as_text",
+    "days_since_1970",
 ]
 
 Expression = exp.Expr
 
-# Beyond it a DOUBLE is infinite.
-LARGEST = number(1.7976931348623157e308)
+# Numbers beyond it are refused in training, since their squares overflow, and clipped in prediction.
+BOUND: Final = 1e150
 
 
 class Feature(Protocol):
@@ -63,6 +67,13 @@ ANY = frozenset(ColumnKind) - {ColumnKind.OTHER}
 def as_text(name: str) -> Expression:
     """A column's value as text, the form in which categories and classes are kept."""
     return exp.cast(column(name), "text")
+
+
+def days_since_1970(name: str) -> Expression:
+    """A date or timestamp as days in UTC; NULL for infinite ones."""
+    # Not cast to a timestamp first: that would take the connection's time zone.
+    seconds = exp.cast(exp.Anonymous(this="epoch", expressions=[column(name)]), "double")
+    return exp.Div(this=seconds, expression=number(86_400.0), typed=False, safe=False)
 
 
 def is_null(value: Expression) -> Expression:
@@ -118,8 +129,8 @@ class NumberFeature:
         missing = exp.Or(this=is_null(value()), expression=exp.IsNan(this=value()))
         bounded = case(
             (missing, number(self.fill)),
-            (exp.GT(this=value(), expression=LARGEST.copy()), number(self.greatest)),
-            (exp.LT(this=value(), expression=exp.Neg(this=LARGEST.copy())), number(self.least)),
+            (exp.GT(this=value(), expression=number(BOUND)), number(self.greatest)),
+            (exp.LT(this=value(), expression=number(-BOUND)), number(self.least)),
             default=value(),
         )
         units = (scaled(bounded, self.center, self.scale),)
@@ -179,15 +190,13 @@ class TimeFeature:
         return (*units, f"{self.column} is null") if self.indicator else units
 
     def expressions(self) -> tuple[Expression, ...]:
-        def value() -> Expression:
-            return exp.cast(column(self.column), "timestamp")
-
-        missing = is_null(column(self.column))
-        seconds = exp.cast(exp.Anonymous(this="epoch", expressions=[value()]), "double")
-        days = exp.Div(this=seconds, expression=number(86_400.0), typed=False, safe=False)
+        days = days_since_1970(self.column)
+        missing = is_null(days.copy())
         units = [case((missing, number(0.0)), default=scaled(days, self.center, self.scale))]
+        microseconds = exp.Anonymous(this="epoch_us", expressions=[column(self.column)])
+        moment = exp.Anonymous(this="make_timestamp", expressions=[microseconds])
         for _, field, period in self.cycles:
-            extracted = exp.Extract(this=exp.var(field), expression=value())
+            extracted = exp.Extract(this=exp.var(field), expression=moment.copy())
             angle = exp.Mul(this=exp.cast(extracted, "double"), expression=number(2 * math.pi / period))
             for wave in ("sin", "cos"):
                 place = exp.Anonymous(this=wave, expressions=[angle.copy()])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -11,8 +13,9 @@ from sqlglot import exp
 
 from selectron.engines.base import Column, ColumnKind, Engine, Relation
 from selectron.errors import ColumnError, ConfigurationError, DataError, TargetError
-from selectron.features.encoding import Encoding, find_column
+from selectron.features.encoding import Encoding, find_column, folded
 from selectron.features.kinds import (
+    BOUND,
     BooleanFeature,
     CategoryFeature,
     EmbeddingFeature,
@@ -20,6 +23,7 @@ from selectron.features.kinds import (
     NumberFeature,
     TimeFeature,
     as_text,
+    days_since_1970,
 )
 from selectron.features.options import FeatureOptions
 from selectron.features.targets import ClassTarget, NumberTarget, Target
@@ -29,8 +33,6 @@ __all__ = ["Task", "learn", "resolve_columns"]
 
 Expression = exp.Expr
 
-# Numbers beyond it are refused: their squares overflow, and no network learns from them.
-BOUND: Final = 1e150
 MAX_CLASSES: Final = 1_000
 # An integer target with at most so many values is taken as a class, unless the task is named.
 CLASS_LIKE: Final = 10
@@ -46,7 +48,7 @@ class Task(StrEnum):
 
 @dataclass(frozen=True)
 class Measured:
-    """What one aggregate query told of a column."""
+    """What one aggregate query told of a column; the mean and the deviation are :func:`settled`."""
 
     count: int
     unusable: int
@@ -113,6 +115,7 @@ def learn(
         are left.
     """
     targets = resolve_columns(columns, target, relation.label)
+    options = with_names_of(columns, options)
     features = feature_columns(columns, targets, options, relation.label, reserved)
     notes: list[str] = []
     source = Source(engine, relation, where)
@@ -176,25 +179,68 @@ def feature_columns(
             raise TargetError(
                 f"Column {both[0]!r} is the target and a feature at once.", hint="Leave it out of include."
             )
+        check_options(chosen, options, label)
         return chosen
-    left_out = {name.casefold() for name in [*options.exclude, *reserved]}
-    return [
+    left_out = {folded(name) for name in [*options.exclude, *reserved]}
+    chosen = [
         candidate
         for candidate in columns
-        if candidate not in targets and candidate.name.casefold() not in left_out
+        if candidate not in targets and folded(candidate.name) not in left_out
     ]
+    check_options(chosen, options, label)
+    return chosen
+
+
+def with_names_of(columns: Sequence[Column], options: FeatureOptions) -> FeatureOptions:
+    """The options with columns named as the relation names them, since case is ignored."""
+
+    def own(name: str) -> str:
+        match = find_column(columns, name)
+        return name if match is None else match.name
+
+    return replace(
+        options,
+        include=tuple(map(own, options.include)),
+        categorical=tuple(map(own, options.categorical)),
+        embed={own(name): length for name, length in options.embed.items()},
+        column_scaling={own(name): scaling for name, scaling in options.column_scaling.items()},
+    )
+
+
+def check_options(chosen: Sequence[Column], options: FeatureOptions, label: str) -> None:
+    """Refuse an option for a single column that would have no effect.
+
+    Raises
+    ------
+    ConfigurationError
+        If the column is no feature, or is scaled and no number.
+    """
+    singled = {"categorical": options.categorical, "embed": options.embed}
+    for option, names in {**singled, "column_scaling": options.column_scaling}.items():
+        for name in names:
+            feature = find_column(chosen, name)
+            if feature is None:
+                raise ConfigurationError(
+                    f"{option} names {name!r}, which is no feature of {label}.",
+                    hint="Name a feature, or leave it out. How a target is taken is said by task.",
+                )
+            treated = [*options.categorical, *options.embed]
+            is_category = any(folded(feature.name) == folded(other) for other in treated)
+            if option == "column_scaling" and (feature.kind is not ColumnKind.NUMBER or is_category):
+                raise ConfigurationError(
+                    f"column_scaling names {name!r} of {label}, which is not taken as a number.",
+                    hint="Leave it out; only numbers can be scaled.",
+                )
 
 
 def as_number(source: Column) -> Expression:
     """A column as the number that is measured of it: days since 1970 for dates."""
     if source.kind in (ColumnKind.DATE, ColumnKind.TIMESTAMP):
-        moment = exp.cast(column(source.name), "timestamp")
-        seconds = exp.cast(exp.Anonymous(this="epoch", expressions=[moment]), "double")
-        return exp.Div(this=seconds, expression=number(86_400.0), typed=False, safe=False)
+        return days_since_1970(source.name)
     return exp.cast(column(source.name), "double")
 
 
-MEASURABLE: Final = frozenset({ColumnKind.NUMBER, ColumnKind.DATE, ColumnKind.TIMESTAMP})
+MEASURABLE: Final = frozenset({ColumnKind.NUMBER, ColumnKind.BOOLEAN, ColumnKind.DATE, ColumnKind.TIMESTAMP})
 
 
 def measure(source: Source, columns: Sequence[Column]) -> Measurements:
@@ -223,9 +269,27 @@ def measure(source: Source, columns: Sequence[Column]) -> Measurements:
             of[measured.name] = Measured(count, 0, 0.0, 0.0, 0.0, 0.0)
             continue
         usable_count = int(next(values))
-        bounds = [0.0 if value is None else float(value) for value in (next(values) for _ in range(4))]
-        of[measured.name] = Measured(count, count - usable_count, *bounds)
+        least, greatest, mean, deviation = (
+            0.0 if value is None else float(value) for value in (next(values) for _ in range(4))
+        )
+        center, spread = (mean, deviation) if least < greatest else (least, 0.0)
+        of[measured.name] = Measured(count, count - usable_count, least, greatest, *settled(center, spread))
     return Measurements(rows, of)
+
+
+def settled(mean: float, deviation: float) -> tuple[float, float]:
+    """A mean and a deviation, rounded to seven digits of the deviation.
+
+    An engine with several threads adds numbers up in an order that changes from run to run, and so do the
+    last digits of a sum. Without them, the same rows give the same network, and any engine gives it.
+
+    >>> settled(19.500000000000004, 11.543396380615196)
+    (19.5, 11.5434)
+    """
+    if deviation == 0.0:
+        return mean, deviation
+    digits = 6 - math.floor(math.log10(deviation))
+    return round(mean, digits), round(deviation, digits)
 
 
 def learn_feature(
@@ -251,16 +315,15 @@ def learn_feature(
             f"Column {name!r} of {label} has {nulls} NULLs in {measurements.rows} rows.",
             hint="Fill them, exclude the column, or impute.",
         )
-    if name in options.embed:
-        return EmbeddingFeature(name, categories_of(source, name, None), options.embed[name])
-    if feature.kind is ColumnKind.TEXT or name in options.categorical:
-        categories = categories_of(source, name, options.max_categories)
+    embedded = name in options.embed
+    if embedded or feature.kind is ColumnKind.TEXT or name in options.categorical:
+        categories = categories_of(source, name, None if embedded else options.max_categories)
         if len(categories) == 1 and not nulls:
             notes.append(f"Column {name!r} is left out: it is {categories[0]!r} in every row.")
             return None
+        if embedded:
+            return EmbeddingFeature(name, categories, options.embed[name])
         return CategoryFeature(name, categories, indicator=nulls > 0)
-    if feature.kind is ColumnKind.BOOLEAN:
-        return BooleanFeature(name, indicator=nulls > 0)
     if found.unusable:
         raise ColumnError(
             f"Column {name!r} of {label} has {found.unusable} values that are NaN, infinite or "
@@ -269,13 +332,34 @@ def learn_feature(
         )
     constant = found.least == found.greatest
     if constant and not nulls:
-        notes.append(f"Column {name!r} is left out: it is {found.least:g} in every row.")
+        value = shown(found.least, feature.kind)
+        notes.append(f"Column {name!r} is left out: it is {value} in every row.")
         return None
+    if feature.kind is ColumnKind.BOOLEAN:
+        return BooleanFeature(name, indicator=nulls > 0)
     if feature.kind in (ColumnKind.DATE, ColumnKind.TIMESTAMP):
         hours = feature.kind is ColumnKind.TIMESTAMP
         return TimeFeature(name, found.mean, found.deviation or 1.0, indicator=nulls > 0, hours=hours)
     center, scale = scale_of(found, options.column_scaling.get(name, options.scaling))
     return NumberFeature(name, center, scale, found.mean, found.least, found.greatest, indicator=nulls > 0)
+
+
+def shown(value: float, kind: ColumnKind) -> str:
+    """A measured number as the column's own kind of value.
+
+    >>> shown(1.0, ColumnKind.BOOLEAN), shown(19723.0, ColumnKind.DATE), shown(7.0, ColumnKind.NUMBER)
+    ('true', '2024-01-01', '7')
+    """
+    if kind is ColumnKind.BOOLEAN:
+        return "true" if value else "false"
+    if kind in (ColumnKind.DATE, ColumnKind.TIMESTAMP):
+        # Years that Python's calendar lacks stay a number of days.
+        start = datetime(1970, 1, 1)
+        if abs(value) < 700_000:
+            moment = start + timedelta(days=value)
+            return str(moment.date() if kind is ColumnKind.DATE else moment)
+        return f"day {value:g} since 1970"
+    return f"{value:g}"
 
 
 def scale_of(found: Measured, scaling: str) -> tuple[float, float]:

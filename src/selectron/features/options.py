@@ -60,23 +60,26 @@ class FeatureOptions:
         for name in ("include", "exclude", "categorical"):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
-        scalings = [self.scaling, self.target_scaling, *self.column_scaling.values()]
-        check_choice("scaling", scalings, SCALINGS)
-        check_choice("nulls", [self.nulls], NULL_POLICIES)
+        check_choice("scaling", self.scaling, SCALINGS)
+        check_choice("target_scaling", self.target_scaling, SCALINGS)
+        for column, scaling in self.column_scaling.items():
+            check_choice(f"column_scaling of {column!r}", scaling, SCALINGS)
+        check_choice("nulls", self.nulls, NULL_POLICIES)
         for column, length in self.embed.items():
-            if length < 1:
-                raise ConfigurationError(
-                    f"The vectors of {column!r} have length {length}.", hint="Give 1 or more."
-                )
-        if self.max_categories < 1:
-            raise ConfigurationError(f"max_categories is {self.max_categories}.", hint="Give 1 or more.")
+            check_count(f"The length of the vectors of {column!r}", length)
+        check_count("max_categories", self.max_categories)
         both = set(self.include) & set(self.exclude)
         if both:
             raise ConfigurationError(f"Column {min(both)!r} is both included and excluded.")
 
 
-def check_choice(name: str, values: list[str], valid: tuple[str, ...]) -> None:
+def check_choice(name: str, value: str, valid: tuple[str, ...]) -> None:
     """Refuse a word that is not among the valid ones."""
-    for value in values:
-        if value not in valid:
-            raise ConfigurationError(f"{name} is {value!r}.", hint=f"Use one of {', '.join(valid)}.")
+    if value not in valid:
+        raise ConfigurationError(f"{name} is {value!r}.", hint=f"Use one of {', '.join(valid)}.")
+
+
+def check_count(name: str, value: object) -> None:
+    """Refuse what is not a whole number of 1 or more."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigurationError(f"{name} is {value!r}.", hint="Give a whole number, 1 or more.")
