@@ -142,7 +142,7 @@ engine.execute("CREATE TEMP TABLE batches AS SELECT 0 AS batch, 1e0 AS is_traini
     "(SELECT list(" + line.format(n=20) + ") FROM range(784) AS t(i)) AS \\"features by unit\\", "
     "(SELECT list((i % 10)::DOUBLE) FROM range(20) AS t(i)) AS target")
 values = [exp.alias_(array_literal(value), name, quoted=True) for name, value in step.state.items()]
-engine.run(create_temporary("now", exp.select(exp.alias_(integer(0), "tick", quoted=True), *values)))
+engine.create_temporary("now", exp.select(exp.alias_(integer(0), "tick", quoted=True), *values))
 engine.run(create_temporary("next", recursive_query(Recursion(step.program, tuple(step.state), 1),
     state=temporary("now"), batches=temporary("batches"), until=integer(int(sys.argv[1])))))
 (row,) = engine.execute("SELECT step FROM next").fetchall()

@@ -21,7 +21,6 @@ from selectron.program.operations import Array
 from selectron.program.tensor import BATCH, Shape
 from selectron.sql import integer
 from selectron.strategies.recursive import Recursion, recursive_query
-from selectron.trainer import create_temporary, temporary
 from selectron.training.forward import EmbeddingShape, Inputs
 from selectron.training.losses import (
     AbsoluteError,
@@ -187,12 +186,12 @@ def test_agrees_with_the_numpy_evaluation(case: Case, engine: str, layout: str, 
     )
     feeds = batch_feeds(case, step)
     database = ENGINES[engine]()
-    database.run(create_temporary("batches", batches_relation(feeds, step.program.inputs)))
+    database.create_temporary("batches", batches_relation(feeds, step.program.inputs))
     start = exp.select(
         exp.alias_(exp.cast(integer(0), "bigint"), "tick", quoted=True),
         *(exp.alias_(array_literal(value), name, quoted=True) for name, value in step.state.items()),
     )
-    database.run(create_temporary("now", start))
+    database.create_temporary("now", start)
     recursion = Recursion(step.program, tuple(step.state), BATCHES)
     state = dict(step.state)
     log: dict[str, list[float]] = {name: [] for name in recursion.logs}
@@ -207,7 +206,10 @@ def test_agrees_with_the_numpy_evaluation(case: Case, engine: str, layout: str, 
         if tick not in (1, 2, TICKS):
             continue
         query = recursive_query(
-            recursion, state=temporary("now"), batches=temporary("batches"), until=integer(tick)
+            recursion,
+            state=database.temporary("now"),
+            batches=database.temporary("batches"),
+            until=integer(tick),
         )
         names = [str(name) for name in query.named_selects]
         row = dict(zip(names, database.rows(query)[0], strict=True))

@@ -25,7 +25,7 @@ from selectron.network import MLP
 from selectron.preparation import arrange, check_weights, held_out_rows, resolve_validation
 from selectron.sql import column
 from selectron.store.store import ModelRecord, Store
-from selectron.trainer import ROWS, Progress, Trainer, temporary
+from selectron.trainer import ROWS, Progress, Trainer
 from selectron.training.losses import Loss
 from selectron.training.optimizers import Adam, Optimizer
 from selectron.training.options import TrainingOptions
@@ -224,7 +224,7 @@ class Database:
                 check_weights(self.engine, reserved_columns[0].name, relation.label)
             encoding = learn(
                 self.engine,
-                Relation(temporary(ROWS), relation.label),
+                Relation(self.engine.temporary(ROWS), relation.label),
                 columns,
                 required,
                 options,
@@ -250,7 +250,7 @@ class Database:
             _ = blueprint.step, blueprint.batch_columns()
             record = self.record(name or "+".join(required), relation, blueprint)
         except BaseException:
-            self.engine.run(exp.Drop(tables=[temporary(ROWS)], kind="TABLE", exists=True))
+            self.engine.drop_temporary(ROWS)
             self.store.discard_if_empty()
             raise
         Trainer(self.engine, self.store, record, blueprint, watch).run(epochs)

@@ -32,7 +32,7 @@ __all__ = ["SQL_KINDS", "Model", "Predictions"]
 SQL_KINDS: Final = ("predict", "train", "evaluate", "step")
 
 # How a file of predictions is written, by the end of its name.
-FORMATS: Final = {".csv": "csv", ".parquet": "parquet", ".json": "json"}
+FORMATS: Final = (".csv", ".parquet", ".json")
 
 
 class Predictions:
@@ -88,9 +88,7 @@ class Predictions:
             If there is a table of that name, unless `replace` says to replace it.
         """
         self.check_free(name, replace)
-        self.engine.run(
-            exp.Create(this=quoted(name), kind="TABLE", replace=replace, expression=self.query.copy())
-        )
+        self.engine.create_table(name, self.query, replace=replace)
 
     def to_view(self, name: str, *, replace: bool = False) -> None:
         """Make a view that follows the model: its checkpoints, and new versions once they are trained.
@@ -105,9 +103,7 @@ class Predictions:
         if not isinstance(self.source, (str, Path)):
             raise DataError("A view over a data frame would not outlive it.", hint="Write a table instead.")
         with self.engine.transaction():
-            self.engine.run(
-                exp.Create(this=quoted(name), kind="VIEW", replace=replace, expression=self.query.copy())
-            )
+            self.engine.create_view(name, self.query, replace=replace)
             self.store.record_view(self.model.record.model_id, "prediction", name, str(self.source))
 
     def to_file(self, path: str | Path) -> None:
@@ -117,10 +113,7 @@ class Predictions:
             raise ConfigurationError(
                 f"{str(path)!r} is no file that can be written.", hint=f"Use one of {', '.join(FORMATS)}."
             )
-        form = exp.CopyParameter(this=exp.var("FORMAT"), expression=exp.var(FORMATS[end]))
-        target = exp.Literal.string(str(path))
-        copy = exp.Copy(this=self.query.subquery(), kind=False, files=[target], params=[form])
-        self.engine.run(copy)
+        self.engine.export(self.query, str(path))
 
     def check_free(self, name: str, replace: bool) -> None:
         if not name.strip():
@@ -420,7 +413,3 @@ class Model:
     def drop(self) -> None:
         """Remove this version from the database."""
         self.store.drop(self.name, self.version)
-
-
-def quoted(name: str) -> exp.Table:
-    return exp.table_(name, quoted=True)

@@ -15,7 +15,7 @@ from selectron.features.encoding import Encoding, find_column
 from selectron.features.learn import resolve_columns
 from selectron.features.rows import HELD_OUT, Split, arranged_rows, usable
 from selectron.sql import column, number
-from selectron.trainer import ROWS, create_temporary, temporary
+from selectron.trainer import ROWS
 
 __all__ = [
     "DATA_FRAME",
@@ -123,9 +123,11 @@ def arrange(
     if split.relation is not None:
         resolve_columns(engine.columns(split.relation), columns, split.relation.label)
     rows = arranged_rows(relation, columns, required, split)
-    engine.run(create_temporary(ROWS, rows))
+    engine.create_temporary(ROWS, rows)
     held = exp.func("coalesce", exp.Sum(this=exp.cast(column(HELD_OUT), "bigint")), number(0.0))
-    total, held_count = engine.rows(exp.select(exp.Count(this=exp.Star()), held).from_(temporary(ROWS)))[0]
+    total, held_count = engine.rows(
+        exp.select(exp.Count(this=exp.Star()), held).from_(engine.temporary(ROWS))
+    )[0]
     training = int(total) - int(held_count)
     if not training:
         raise DataError(f"All {int(total)} rows of {relation.label} are held out.", hint="Hold out fewer.")
@@ -143,7 +145,7 @@ def check_weights(engine: Engine, weight: str, label: str) -> None:
     value = exp.cast(column(weight), "double")
     fine = exp.Between(this=value, low=number(0.0), high=number(1e150))
     bad = exp.Case(ifs=[exp.If(this=fine, true=exp.Null())], default=number(1.0))
-    query = exp.select(exp.Count(this=bad), exp.Sum(this=value.copy())).from_(temporary(ROWS))
+    query = exp.select(exp.Count(this=bad), exp.Sum(this=value.copy())).from_(engine.temporary(ROWS))
     count, total = engine.rows(query)[0]
     if count:
         raise ColumnError(

@@ -54,21 +54,6 @@ class Progress:
     seconds: float
 
 
-def temporary(name: str) -> exp.Table:
-    return exp.table_(name, db="temp", quoted=True)
-
-
-def create_temporary(name: str, query: exp.Query) -> exp.Create:
-    """CREATE OR REPLACE TEMPORARY TABLE AS a query."""
-    return exp.Create(
-        this=exp.table_(name, quoted=True),
-        kind="TABLE",
-        replace=True,
-        expression=query,
-        properties=exp.Properties(expressions=[exp.TemporaryProperty()]),
-    )
-
-
 def initial_state(blueprint: Blueprint) -> exp.Select:
     """One row: tick 0 and the initial value of each part of the state."""
     values = [
@@ -167,28 +152,32 @@ class Trainer:
             raise
         finally:
             for name in (ROWS, BATCHES, NOW, NEXT):
-                self.engine.run(exp.Drop(tables=[temporary(name)], kind="TABLE", exists=True))
+                self.engine.drop_temporary(name)
 
     def prepare(self, *, resume: bool) -> None:
         """Make the batches and the state to start from."""
         plan = self.blueprint.specification.plan
         batches = batches_query(
-            temporary(ROWS), self.blueprint.batch_columns(), plan, held_out=HELD_OUT, position=POSITION
+            self.engine.temporary(ROWS),
+            self.blueprint.batch_columns(),
+            plan,
+            held_out=HELD_OUT,
+            position=POSITION,
         )
-        self.engine.run(create_temporary(BATCHES, batches))
+        self.engine.create_temporary(BATCHES, batches)
         state = (
             stored_state(self.store, self.record.model_id, self.blueprint)
             if resume
             else initial_state(self.blueprint)
         )
-        self.engine.run(create_temporary(NOW, state))
+        self.engine.create_temporary(NOW, state)
         if resume:
             stopped = exp.EQ(this=column("stopped"), expression=number(0.0))
-            self.engine.run(exp.Update(this=temporary(NOW), expressions=[stopped]))
+            self.engine.run(exp.Update(this=self.engine.temporary(NOW), expressions=[stopped]))
 
     def loop(self, epochs: int) -> None:
         """Chunk after chunk, each about a second long and then committed."""
-        tick = int(self.engine.rows(exp.select(column("tick")).from_(temporary(NOW)))[0][0])
+        tick = int(self.engine.rows(exp.select(column("tick")).from_(self.engine.temporary(NOW)))[0][0])
         end = epochs * self.per_epoch
         ticks = max(1, int(CHUNK_SECONDS / self.guessed_seconds()))
         while True:
@@ -196,11 +185,11 @@ class Trainer:
             started = time.perf_counter()
             query = recursive_query(
                 self.blueprint.recursion,
-                state=temporary(NOW),
-                batches=temporary(BATCHES),
+                state=self.engine.temporary(NOW),
+                batches=self.engine.temporary(BATCHES),
                 until=integer(until),
             )
-            self.engine.run(create_temporary(NEXT, query))
+            self.engine.create_temporary(NEXT, query)
             ran = time.perf_counter() - started
             state = self.scalars()
             if state["diverged"] or self.lost():
@@ -230,13 +219,13 @@ class Trainer:
         logs = list(self.blueprint.recursion.logs)
         counted = exp.Anonymous(this="len", expressions=[column(logs[0])])
         lasts = [exp.Bracket(this=column(name), expressions=[integer(-1)], offset=1) for name in logs]
-        query = exp.select(*map(column, names), counted, *lasts).from_(temporary(NEXT))
+        query = exp.select(*map(column, names), counted, *lasts).from_(self.engine.temporary(NEXT))
         row = self.engine.rows(query)[0]
         return dict(zip([*names, "logged", *logs], row, strict=True))
 
     def lost(self) -> bool:
         """Whether a parameter is NaN or too large to go on from, as the chunk's last update left it."""
-        rows = exp.Subquery(this=parameter_rows(self.blueprint, temporary(NEXT), best=False))
+        rows = exp.Subquery(this=parameter_rows(self.blueprint, self.engine.temporary(NEXT), best=False))
         fine = exp.LT(this=exp.Abs(this=column("value")), expression=number(1e300))
         query = exp.select(exp.Count(this=exp.Star())).from_(rows, copy=False).where(exp.Not(this=fine))
         return bool(self.engine.rows(query)[0][0])
@@ -252,7 +241,7 @@ class Trainer:
         self.epochs_done = int(state["epoch"])
         self.store.checkpoint(
             self.record.model_id,
-            parameters=parameter_rows(self.blueprint, temporary(NEXT), best=over),
+            parameters=parameter_rows(self.blueprint, self.engine.temporary(NEXT), best=over),
             state=self.state_rows(),
             log=self.log_rows(self.epochs_done - logged, logged, seconds) if logged else None,
             epochs=self.epochs_done,
@@ -260,10 +249,7 @@ class Trainer:
             status=status,
         )
         self.checkpointed = True
-        now = exp.Drop(tables=[temporary(NOW)], kind="TABLE")
-        self.engine.run(now)
-        rename = exp.AlterRename(this=exp.table_(NOW, quoted=True))
-        self.engine.run(exp.Alter(this=temporary(NEXT), kind="TABLE", actions=[rename]))
+        self.engine.rename_temporary(NEXT, NOW)
         self.watch(
             Progress(
                 epoch=self.epochs_done,
@@ -287,7 +273,10 @@ class Trainer:
             },
         }
         return union_all(
-            [rows_from_array(temporary(NEXT), name, shape, {"name": name}) for name, shape in shapes.items()]
+            [
+                rows_from_array(self.engine.temporary(NEXT), name, shape, {"name": name})
+                for name, shape in shapes.items()
+            ]
         )
 
     def log_rows(self, epochs_before: int, logged: int, seconds: float) -> exp.Query:
@@ -302,7 +291,7 @@ class Trainer:
         unnested = exp.select(
             exp.alias_(exp.Anonymous(this="unnest", expressions=[place]), "place", quoted=True),
             *(exp.alias_(value, name, quoted=True) for name, value in columns.items()),
-        ).from_(temporary(NEXT))
+        ).from_(self.engine.temporary(NEXT))
         epoch = exp.Add(this=column("place"), expression=integer(epochs_before))
         return exp.select(
             exp.alias_(epoch, "epoch", quoted=True),

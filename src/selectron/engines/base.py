@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from sqlglot import exp
 
-__all__ = ["Column", "ColumnKind", "Engine", "Limits", "Relation", "Row"]
+__all__ = ["Abilities", "Arrays", "Column", "ColumnKind", "Engine", "Limits", "Recursion", "Relation", "Row"]
 
 Row = tuple[Any, ...]
 
@@ -58,6 +58,33 @@ class Limits:
     columns: int | None = None
     expression_depth: int | None = None
     statement_bytes: int | None = None
+    arguments: int | None = None
+    compound_selects: int | None = None
+
+
+class Recursion(StrEnum):
+    """What a recursive term may do with the relation that recurs."""
+
+    FREE = "free"  # name it anywhere and as often as it likes, aggregate over it, replace rows by key
+    COPIED = "copied"  # name it once, in a CTE that may then be used like any other
+    SCALAR = "scalar"  # name it once, in FROM; aggregate only in a subquery that gives one value
+    ROW = "row"  # likewise, but the subquery may give a row (STRUCT)
+
+
+class Arrays(StrEnum):
+    """How a tensor can be one value."""
+
+    LISTS = "lists"  # nested lists and functions over lambdas
+    FUNCTIONS = "functions"  # a value that functions of ours, registered on the connection, compute with
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What an engine can do that decides which layouts and strategies run on it."""
+
+    recursion: Recursion
+    arrays: Arrays
 
 
 class Engine(Protocol):
@@ -70,6 +97,14 @@ class Engine(Protocol):
     @property
     def limits(self) -> Limits:
         """What the engine refuses."""
+
+    @property
+    def abilities(self) -> Abilities:
+        """What the engine can do."""
+
+    @property
+    def path(self) -> str:
+        """What was opened, as messages call it."""
 
     @property
     def read_only(self) -> bool:
@@ -86,6 +121,39 @@ class Engine(Protocol):
 
     def transaction(self) -> AbstractContextManager[None]:
         """Commit what happens inside as one, or nothing of it if an exception leaves the block."""
+
+    def temporary(self, name: str) -> exp.Table:
+        """A table of this connection alone, as something to select from."""
+
+    def create_temporary(self, name: str, query: exp.Query) -> None:
+        """Make a table of this connection alone from a query; one of that name is replaced."""
+
+    def rename_temporary(self, name: str, new: str) -> None:
+        """Give a table of this connection another name; one that has it is dropped."""
+
+    def drop_temporary(self, name: str) -> None:
+        """Drop a table of this connection, if there is one."""
+
+    def create_table(self, name: str, query: exp.Query, *, replace: bool = False) -> None:
+        """Make a table from a query."""
+
+    def create_view(self, name: str, query: exp.Query, *, replace: bool = False) -> None:
+        """Make a view of a query."""
+
+    def export(self, query: exp.Query, path: str) -> None:
+        """Write the rows of a query into a .csv, .parquet or .json file.
+
+        Raises
+        ------
+        EngineError
+            If the file cannot be written.
+        """
+
+    def interrupt(self) -> None:
+        """Stop the running statement, from another thread."""
+
+    def close(self) -> None:
+        """Close the connection, if this object opened it."""
 
     def columns(self, relation: Relation) -> list[Column]:
         """The columns of a relation, in order.

@@ -12,7 +12,16 @@ import duckdb
 import sqlglot
 from sqlglot import exp
 
-from selectron.engines.base import Column, ColumnKind, Limits, Relation, Row
+from selectron.engines.base import (
+    Abilities,
+    Arrays,
+    Column,
+    ColumnKind,
+    Limits,
+    Recursion,
+    Relation,
+    Row,
+)
 from selectron.errors import ColumnError, DataError, EngineError
 
 __all__ = ["DuckDB"]
@@ -86,6 +95,7 @@ class DuckDB:
 
     dialect: Final = "duckdb"
     limits: Final = Limits(expression_depth=1_000)
+    abilities: Final = Abilities(Recursion.FREE, Arrays.LISTS)
 
     def __init__(
         self,
@@ -158,6 +168,41 @@ class DuckDB:
             self.execute("ROLLBACK")
             raise
         self.execute("COMMIT")
+
+    def temporary(self, name: str) -> exp.Table:
+        """A table of this connection alone."""
+        return exp.table_(name, db="temp", quoted=True)
+
+    def create_temporary(self, name: str, query: exp.Query) -> None:
+        """CREATE OR REPLACE TEMPORARY TABLE AS a query."""
+        properties = exp.Properties(expressions=[exp.TemporaryProperty()])
+        table = exp.table_(name, quoted=True)
+        self.run(exp.Create(this=table, kind="TABLE", replace=True, expression=query, properties=properties))
+
+    def rename_temporary(self, name: str, new: str) -> None:
+        """Give a table of this connection another name."""
+        self.drop_temporary(new)
+        action = exp.AlterRename(this=exp.table_(new, quoted=True))
+        self.run(exp.Alter(this=self.temporary(name), kind="TABLE", actions=[action]))
+
+    def drop_temporary(self, name: str) -> None:
+        """Drop a table of this connection, if there is one."""
+        self.run(exp.Drop(tables=[self.temporary(name)], kind="TABLE", exists=True))
+
+    def create_table(self, name: str, query: exp.Query, *, replace: bool = False) -> None:
+        """CREATE TABLE AS a query."""
+        table = exp.table_(name, quoted=True)
+        self.run(exp.Create(this=table, kind="TABLE", replace=replace, expression=query.copy()))
+
+    def create_view(self, name: str, query: exp.Query, *, replace: bool = False) -> None:
+        """CREATE VIEW AS a query."""
+        table = exp.table_(name, quoted=True)
+        self.run(exp.Create(this=table, kind="VIEW", replace=replace, expression=query.copy()))
+
+    def export(self, query: exp.Query, path: str) -> None:
+        """COPY the rows of a query into a file, in the format that the end of its name says."""
+        form = exp.CopyParameter(this=exp.var("FORMAT"), expression=exp.var(Path(path).suffix.lower()[1:]))
+        self.run(exp.Copy(this=query.subquery(), kind=False, files=[exp.Literal.string(path)], params=[form]))
 
     def columns(self, relation: Relation) -> list[Column]:
         """The columns of a relation, in order.
