@@ -128,7 +128,6 @@ from selectron.engines.duckdb import DuckDB
 from selectron.layouts.storage import array_literal
 from selectron.sql import integer
 from selectron.strategies.recursive import Recursion, recursive_query
-from selectron.trainer import create_temporary, temporary
 from selectron.training.forward import Inputs
 from selectron.training.options import TrainingOptions
 from selectron.training.step import build_step
@@ -143,8 +142,8 @@ engine.execute("CREATE TEMP TABLE batches AS SELECT 0 AS batch, 1e0 AS is_traini
     "(SELECT list((i % 10)::DOUBLE) FROM range(20) AS t(i)) AS target")
 values = [exp.alias_(array_literal(value), name, quoted=True) for name, value in step.state.items()]
 engine.create_temporary("now", exp.select(exp.alias_(integer(0), "tick", quoted=True), *values))
-engine.run(create_temporary("next", recursive_query(Recursion(step.program, tuple(step.state), 1),
-    state=temporary("now"), batches=temporary("batches"), until=integer(int(sys.argv[1])))))
+engine.create_temporary("next", recursive_query(Recursion(step.program, tuple(step.state), 1),
+    state=engine.temporary("now"), batches=engine.temporary("batches"), until=integer(int(sys.argv[1]))))
 (row,) = engine.execute("SELECT step FROM next").fetchall()
 assert row == (float(sys.argv[1]),)
 # Not getrusage: its peak includes that of the process that started this one.
