@@ -17,7 +17,7 @@ from selectron.errors import ConfigurationError
 from selectron.features.encoding import Encoding
 from selectron.features.options import FeatureOptions
 from selectron.features.targets import ClassTarget, NumberTarget
-from selectron.layouts.batches import BatchColumns, BatchPlan
+from selectron.layouts.base import BatchColumns, BatchPlan
 from selectron.network import MLP
 from selectron.program.program import Program
 from selectron.serialization import from_json, to_json

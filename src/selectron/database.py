@@ -19,7 +19,7 @@ from selectron.features.learn import Task, feature_columns, learn, resolve_colum
 from selectron.features.options import FeatureOptions
 from selectron.features.rows import HELD_OUT, Split
 from selectron.features.targets import ClassTarget
-from selectron.layouts.batches import BatchPlan
+from selectron.layouts.base import BatchPlan
 from selectron.model import Model
 from selectron.network import MLP
 from selectron.preparation import arrange, check_weights, held_out_rows, resolve_validation

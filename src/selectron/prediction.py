@@ -11,7 +11,8 @@ from selectron.blueprint import Blueprint
 from selectron.engines.base import Column, Relation
 from selectron.errors import ColumnError
 from selectron.features.targets import ClassTarget
-from selectron.layouts.arrays import Stage, lower
+from selectron.layouts.arrays import lower
+from selectron.layouts.stages import Stage
 from selectron.layouts.storage import array_from_rows, array_literal
 from selectron.program.operations import Array
 from selectron.program.program import Program

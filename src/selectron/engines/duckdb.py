@@ -358,6 +358,8 @@ def open_connection(path: str, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(path, read_only=read_only)
         # It would be printed among what the command line prints.
         connection.execute("SET enable_progress_bar = false")
+        # Steps nested in one statement are deep, and known to be: their number is what the user asks for.
+        connection.execute("SET max_expression_depth = 1000000")
         return connection
     except duckdb.IOException as error:
         text = str(error)

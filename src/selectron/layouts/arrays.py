@@ -25,21 +25,15 @@ from sqlglot import exp
 
 from selectron.layouts.kernels import BY_ROWS, BY_UNITS, Key, Order, base, kernel, pick_of, reversed_order
 from selectron.layouts.scalars import REPEATING, scalar
+from selectron.layouts.stages import Stage
 from selectron.program import operations as op
 from selectron.program.program import Program
 from selectron.program.tensor import BATCH, Extent, Shape, Tensor
 from selectron.sql import column, integer
 
-__all__ = ["BY_ROWS", "BY_UNITS", "Lowered", "Stage", "input_column", "lower", "offered_orders"]
+__all__ = ["BY_ROWS", "BY_UNITS", "Lowered", "input_column", "lower", "offered_orders"]
 
 Expression = exp.Expr
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A SELECT that adds these columns to what it selects from."""
-
-    columns: tuple[tuple[str, Expression], ...]
 
 
 @dataclass(frozen=True)

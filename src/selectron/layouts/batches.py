@@ -2,54 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from sqlglot import exp
 
 from selectron.layouts.arrays import BY_UNITS, input_column
+from selectron.layouts.base import BatchColumns, BatchPlan, numbered_batches
 from selectron.program.tensor import BATCH
 from selectron.sql import column, integer, number
 
-__all__ = ["BatchColumns", "BatchPlan", "batches_query"]
+__all__ = ["batches_query"]
 
 Expression = exp.Expr
-
-
-@dataclass(frozen=True)
-class BatchColumns:
-    """What a batch holds of its rows, as expressions over a row.
-
-    `features` and `target` have one expression for each unit, `indices` one for each input of the
-    program that is an index. `weight` is None where rows count alike.
-    """
-
-    features: Sequence[Expression]
-    target: Sequence[Expression]
-    indices: Mapping[str, Expression] = field(default_factory=dict)
-    weight: Expression | None = None
-
-
-@dataclass(frozen=True)
-class BatchPlan:
-    """How rows are cut into batches.
-
-    >>> BatchPlan(training_rows=10, held_out_rows=3, size=4).per_epoch
-    4
-    """
-
-    training_rows: int
-    held_out_rows: int
-    size: int
-
-    @property
-    def training_batches(self) -> int:
-        return -(-self.training_rows // self.size)
-
-    @property
-    def per_epoch(self) -> int:
-        """Batches of an epoch, those of held-out rows last."""
-        return self.training_batches + -(-self.held_out_rows // self.size)
 
 
 def batches_query(
@@ -64,18 +28,8 @@ def batches_query(
     held_out, position
         Columns that say whether a row is held out, and its place among the rows that share that.
     """
-    number_in_group = exp.IntDiv(this=column(position), expression=integer(plan.size))
-    held_number = exp.Add(this=number_in_group.copy(), expression=integer(plan.training_batches))
-    batch = exp.Case(ifs=[exp.If(this=column(held_out), true=held_number)], default=number_in_group)
-    is_training = exp.Case(ifs=[exp.If(this=column(held_out), true=number(0.0))], default=number(1.0))
-
-    values: dict[str, list[Expression]] = {}
-    if columns.features:
-        values["features"] = list(columns.features)
-    values["target"] = list(columns.target)
-    values |= {name: [index] for name, index in columns.indices.items()}
-    if columns.weight is not None:
-        values["weight"] = [columns.weight]
+    batch, _, is_training = numbered_batches(plan, held_out=held_out, position=position)
+    values = columns.tensors
     row = exp.select(
         exp.alias_(batch, "batch", quoted=True),
         exp.alias_(is_training, "is_training", quoted=True),
@@ -109,9 +63,9 @@ def batches_query(
     return whole.from_(gathered.subquery("gathered", copy=False), copy=False)
 
 
-def value_of(units: list[Expression]) -> Expression:
+def value_of(units: Sequence[Expression]) -> Expression:
     """A row's part of a tensor: a list of its units, or the number if there is one."""
-    return units[0] if len(units) == 1 else exp.Array(expressions=units)
+    return units[0] if len(units) == 1 else exp.Array(expressions=list(units))
 
 
 def listed(name: str, position: str) -> Expression:

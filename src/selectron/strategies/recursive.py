@@ -8,12 +8,13 @@ state. Logged values are appended to lists at the end of each epoch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlglot import exp
 
-from selectron.layouts.arrays import Stage, lower
+from selectron.layouts.arrays import lower
+from selectron.layouts.stages import Stage, carry, read_by, select
 from selectron.program.program import Program
 from selectron.sql import column, integer, number
 
@@ -61,12 +62,8 @@ def chain(source: exp.Select, stages: Sequence[Stage], outputs: Mapping[str, Exp
     result = select(outputs.items(), stage_name(len(stages)))
     needed = read_by(outputs.values())
     for level in range(len(stages), 0, -1):
-        made = [(name, expression) for name, expression in stages[level - 1].columns if name in needed]
-        carried = needed - {name for name, _ in made}
-        # Only what is needed further down: planning time grows with every column of every stage.
-        columns = [*((name, column(name)) for name in sorted(carried)), *made]
+        columns, needed = carry(stages[level - 1], needed)
         queries.append(select(columns, stage_name(level - 1)))
-        needed = carried | read_by(expression for _, expression in made)
     queries.append(source)
     ctes = [
         exp.CTE(this=query, alias=exp.TableAlias(this=stage_name(level)), materialized=False)
@@ -78,22 +75,6 @@ def chain(source: exp.Select, stages: Sequence[Stage], outputs: Mapping[str, Exp
 
 def stage_name(level: int) -> exp.Identifier:
     return exp.to_identifier(f"stage_{level}")
-
-
-def select(columns: Iterable[tuple[str, Expression]], relation: exp.Identifier) -> exp.Select:
-    """A SELECT of named values, without the copies that sqlglot's builders make."""
-    expressions = [
-        value
-        if isinstance(value, exp.Column) and value.name == name
-        else exp.Alias(this=value, alias=exp.to_identifier(name, quoted=True))
-        for name, value in columns
-    ]
-    return exp.Select(expressions=expressions, from_=exp.From(this=exp.Table(this=relation)))
-
-
-def read_by(expressions: Iterable[Expression]) -> set[str]:
-    """The columns that some expressions read."""
-    return {found.name for expression in expressions for found in expression.find_all(exp.Column)}
 
 
 def recursive_query(

@@ -1,0 +1,329 @@
+"""The `columns` layout: each element of a tensor is a column, and the batch axis is rows.
+
+The state is one row with a column for every element. A program becomes phases: stages over that one row,
+then stages over the rows of the batch beside it, then sums over these rows, with which the next phase begins.
+A product over units is written out as a balanced sum, a product over the batch is a SUM for each element.
+So the statement grows with the number of weights, and the work with the rows goes to the engine's own
+aggregation: for small networks over many rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlglot import exp
+
+from selectron.layouts.scalars import REPEATING, scalar
+from selectron.layouts.stages import Stage
+from selectron.program import operations as op
+from selectron.program.program import Program
+from selectron.program.tensor import BATCH, Shape, Tensor
+from selectron.sql import balanced, column, number
+
+__all__ = ["BATCH_ROWS", "ROW_IN_BATCH", "Lowered", "Phase", "element_name", "elements", "lower"]
+
+Expression = exp.Expr
+
+# Columns of the batch: how many rows it has (of the relation of batches), and a row's place among them.
+BATCH_ROWS: Final = "batch rows"
+ROW_IN_BATCH: Final = "row in batch"
+
+# Deeper expressions are cut into stages: engines and printers recurse.
+MOST_DEPTH: Final = 12
+# A call of GREATEST takes no more arguments than the strictest engine allows.
+MOST_ARGUMENTS: Final = 100
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Stages over the one row, then over the batch's rows beside it, then aggregates over these rows."""
+
+    once: tuple[Stage, ...]
+    rows: tuple[Stage, ...]
+    sums: tuple[tuple[str, Expression], ...]
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A program as phases, and its outputs, a tuple of named expressions over the last phase for each."""
+
+    phases: tuple[Phase, ...]
+    outputs: Mapping[str, tuple[tuple[str, Expression], ...]]
+
+
+def elements(shape: Shape) -> Iterator[tuple[int, int]]:
+    """The places of a tensor's columns; along the batch axis there is one.
+
+    >>> list(elements(("batch", 2)))
+    [(0, 0), (0, 1)]
+    """
+    rows, units = (1 if extent == BATCH else int(extent) for extent in shape)
+    return ((i, j) for i in range(rows) for j in range(units))
+
+
+def element_name(name: str, shape: Shape, i: int, j: int) -> str:
+    """What the column of an element is called.
+
+    >>> element_name("w", (3, 2), 0, 1), element_name("b", (1, 2), 0, 1), element_name("r", (1, 1), 0, 0)
+    ('w[0,1]', 'b[1]', 'r')
+    """
+    rows, units = (1 if extent == BATCH else extent for extent in shape)
+    if rows == 1 and units == 1:
+        return name
+    if rows == 1:
+        return f"{name}[{j}]"
+    return f"{name}[{i}]" if units == 1 else f"{name}[{i},{j}]"
+
+
+# Written down wherever they are read: they compute nothing.
+LEAVES: Final = (op.Input, op.Constant, op.Range, op.Size, op.RowNumber)
+PASSING: Final = (op.Transpose, op.Broadcast, op.StopGradient)
+INLINE: Final = (*LEAVES, *PASSING, op.Comparison)
+
+
+def is_aggregate(tensor: Tensor) -> bool:
+    """Whether a tensor is a sum or a maximum over the rows of the batch."""
+    operation = tensor.operation
+    if isinstance(operation, (op.Sum, op.Max)):
+        return tensor.inputs[0].shape[operation.axis] == BATCH
+    return isinstance(operation, op.MatMul) and tensor.inputs[0].shape[1] == BATCH
+
+
+def extent_of(shape: Shape, axis: int) -> int:
+    return 1 if shape[axis] == BATCH else int(shape[axis])
+
+
+def cells(shape: Shape) -> int:
+    return extent_of(shape, 0) * extent_of(shape, 1)
+
+
+def read_inputs(tensor: Tensor) -> Sequence[Tensor]:
+    """The inputs whose values an operation reads."""
+    if isinstance(tensor.operation, (op.Size, op.RowNumber)):
+        return ()
+    return tensor.inputs[:1] if isinstance(tensor.operation, op.Broadcast) else tensor.inputs
+
+
+def reads_of(reader: Tensor, place: int) -> int:
+    """How often each element of an input is read to compute all elements of the reader once."""
+    operation, inputs = reader.operation, reader.inputs
+    if isinstance(operation, op.MatMul):
+        return extent_of(inputs[1].shape, 1) if place == 0 else extent_of(inputs[0].shape, 0)
+    if isinstance(operation, (op.Elementwise, op.Broadcast)):
+        twice = 2 if type(operation) in REPEATING else 1
+        return twice * max(1, cells(reader.shape) // cells(inputs[place].shape))
+    if isinstance(operation, op.Gather) and place == 1:
+        return extent_of(reader.shape, 1)
+    return 1
+
+
+class Lowering:
+    """Lowers one program. Made for one use; :func:`lower` is its face."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        # Whatever only gives its shape to another is not computed.
+        self.tensors = [tensor for tensor in program.tensors() if tensor in self.reached()]
+        self.phase = self.phases()
+        self.named = self.choose_named()
+        self.cut_depth()
+        self.names: dict[Tensor, str] = {}
+        self.levels: dict[Tensor, int] = {}
+        self.reads: set[Tensor] = set()
+
+    def reached(self) -> set[Tensor]:
+        found: set[Tensor] = set()
+        waiting = list(self.program.outputs.values())
+        while waiting:
+            tensor = waiting.pop()
+            if tensor not in found:
+                found.add(tensor)
+                waiting.extend(read_inputs(tensor))
+        return found
+
+    # Where and what ---------------------------------------------------------------------------
+
+    def phases(self) -> dict[Tensor, int]:
+        """How many aggregations over the batch come before each tensor."""
+        phase: dict[Tensor, int] = {}
+        for tensor in self.tensors:
+            before = max((phase[part] for part in read_inputs(tensor)), default=0)
+            phase[tensor] = before + 1 if is_aggregate(tensor) else before
+        return phase
+
+    def choose_named(self) -> set[Tensor]:
+        """Tensors that get columns of their own; the others are written into their only reader."""
+        uses: Counter[Tensor] = Counter(self.program.outputs.values())
+        in_rows: set[Tensor] = set()
+        named: set[Tensor] = set()
+        for tensor in reversed(self.tensors):
+            of_rows = BATCH in tensor.shape
+            if is_aggregate(tensor) or (
+                not isinstance(tensor.operation, INLINE)
+                and (uses[tensor] > 1 or (tensor in in_rows and not of_rows))
+            ):
+                named.add(tensor)
+            is_named = tensor in named
+            read_in_rows = of_rows or is_aggregate(tensor) or (tensor in in_rows and not is_named)
+            for place, part in enumerate(read_inputs(tensor)):
+                uses[part] += reads_of(tensor, place) * (1 if is_named else max(1, uses[tensor]))
+                if read_in_rows:
+                    in_rows.add(part)
+        return named
+
+    def cut_depth(self) -> None:
+        """Name tensors on the way where expressions would become too deep."""
+        depth: dict[Tensor, int] = {}
+        for tensor in self.tensors:
+            parts = read_inputs(tensor)
+            below = max((0 if part in self.named else depth[part] for part in parts), default=0)
+            width = 0
+            if isinstance(tensor.operation, (op.MatMul, op.Sum, op.Max, op.Gather)):
+                width = max(cells(part.shape) for part in parts).bit_length()
+            depth[tensor] = below + 1 + width
+            if depth[tensor] > MOST_DEPTH and not isinstance(tensor.operation, INLINE):
+                self.named.add(tensor)
+
+    # Expressions ------------------------------------------------------------------------------
+
+    def value(self, tensor: Tensor, i: int, j: int) -> Expression:
+        """The element of a tensor at a place, of its own or of one that it is broadcast to."""
+        i = min(i, extent_of(tensor.shape, 0) - 1)
+        j = min(j, extent_of(tensor.shape, 1) - 1)
+        if tensor in self.named:
+            self.reads.add(tensor)
+            return column(element_name(self.names[tensor], tensor.shape, i, j))
+        return self.compute(tensor, i, j)
+
+    def compute(self, tensor: Tensor, i: int, j: int) -> Expression:
+        operation, inputs = tensor.operation, tensor.inputs
+        if isinstance(operation, op.Elementwise):
+            return scalar(operation, *(self.value(part, i, j) for part in inputs))
+        if isinstance(operation, op.Input):
+            return column(element_name(operation.name, tensor.shape, i, j))
+        if isinstance(operation, op.Constant):
+            return number(operation.value)
+        if isinstance(operation, op.Range):
+            return number(float(j))
+        if isinstance(operation, op.Size):
+            return column(BATCH_ROWS)
+        if isinstance(operation, op.RowNumber):
+            return column(ROW_IN_BATCH)
+        if isinstance(operation, op.Transpose):
+            return self.value(inputs[0], j, i)
+        if isinstance(operation, op.Broadcast):
+            return self.value(inputs[0], i, j)
+        if isinstance(operation, (op.Sum, op.Max)):
+            return self.reduction(operation, inputs[0], i, j)
+        if isinstance(operation, op.MatMul):
+            return self.product(inputs[0], inputs[1], i, j)
+        if isinstance(operation, op.Gather):
+            return self.gathered(inputs[0], inputs[1], j)
+        raise op.ShapeError(f"{operation} has no SQL in the columns layout.")
+
+    def reduction(self, operation: op.Sum | op.Max, part: Tensor, i: int, j: int) -> Expression:
+        if part.shape[operation.axis] == BATCH:
+            aggregate = exp.Sum if isinstance(operation, op.Sum) else exp.Max
+            return aggregate(this=self.value(part, i, j))
+        extent = int(part.shape[operation.axis])
+        values = [self.value(part, *((k, j) if operation.axis == 0 else (i, k))) for k in range(extent)]
+        return balanced(values) if isinstance(operation, op.Sum) else greatest(values)
+
+    def product(self, left: Tensor, right: Tensor, i: int, j: int) -> Expression:
+        def term(k: int) -> Expression:
+            factors = self.value(left, i, k), self.value(right, k, j)
+            return scalar(op.Multiply(), *factors)
+
+        if left.shape[1] == BATCH:
+            return exp.Sum(this=term(0))
+        return balanced([term(k) for k in range(int(left.shape[1]))])
+
+    def gathered(self, table: Tensor, index: Tensor, j: int) -> Expression:
+        branches = [
+            exp.If(
+                this=exp.EQ(this=self.value(index, 0, 0), expression=number(float(entry))),
+                true=self.value(table, entry, j),
+            )
+            for entry in range(int(table.shape[0]))
+        ]
+        return exp.Case(ifs=branches[:-1], default=branches[-1].args["true"])
+
+    # All of it --------------------------------------------------------------------------------
+
+    def run(self) -> Lowered:
+        taken = Counter(self.program.inputs.keys())
+        last = max(self.phase.values(), default=0)
+        once: list[dict[int, list[tuple[str, Expression]]]] = [{} for _ in range(last + 1)]
+        rows: list[dict[int, list[tuple[str, Expression]]]] = [{} for _ in range(last + 1)]
+        sums: list[list[tuple[str, Expression]]] = [[] for _ in range(last + 1)]
+        for tensor in self.tensors:
+            if tensor not in self.named:
+                continue
+            label = self.program.labels.get(tensor) or type(tensor.operation).__name__.lower()
+            taken[label] += 1
+            name = label if taken[label] == 1 else f"{label} {taken[label]}"
+            self.reads = set()
+            made = [
+                (element_name(name, tensor.shape, i, j), self.compute(tensor, i, j))
+                for i, j in elements(tensor.shape)
+            ]
+            self.names[tensor] = name
+            phase, of_rows = self.phase[tensor], BATCH in tensor.shape
+            if is_aggregate(tensor):
+                self.levels[tensor] = 0
+                sums[phase - 1] += made
+                continue
+            # Above what it reads of the same chain; whatever comes from another is there at its start.
+            same = (part for part in self.reads if self.chain_of(part) == (phase, of_rows))
+            level = 1 + max((self.levels[part] for part in same), default=0)
+            self.levels[tensor] = level
+            (rows if of_rows else once)[phase].setdefault(level, []).extend(made)
+        outputs = {
+            name: tuple(
+                (element_name(name, tensor.shape, i, j), self.value(tensor, i, j))
+                for i, j in elements(tensor.shape)
+            )
+            for name, tensor in self.program.outputs.items()
+        }
+        phases = tuple(
+            Phase(in_order(once[phase]), in_order(rows[phase]), tuple(sums[phase]))
+            for phase in range(last + 1)
+        )
+        return Lowered(phases, outputs)
+
+    def chain_of(self, tensor: Tensor) -> tuple[int, bool] | None:
+        """The phase whose stages hold a tensor, and whether these are over rows; None for aggregates."""
+        return None if is_aggregate(tensor) else (self.phase[tensor], BATCH in tensor.shape)
+
+
+def in_order(stages: Mapping[int, list[tuple[str, Expression]]]) -> tuple[Stage, ...]:
+    return tuple(Stage(tuple(stages[level])) for level in sorted(stages))
+
+
+def greatest(values: Sequence[Expression]) -> Expression:
+    """The greatest of some values, in calls of a length that every engine takes."""
+    if len(values) == 1:
+        return values[0]
+    if len(values) > MOST_ARGUMENTS:
+        parts = [values[start : start + MOST_ARGUMENTS] for start in range(0, len(values), MOST_ARGUMENTS)]
+        return greatest([greatest(part) for part in parts])
+    return exp.Anonymous(this="greatest", expressions=list(values))
+
+
+def lower(program: Program) -> Lowered:
+    """A program as phases of stages over columns.
+
+    Examples
+    --------
+    >>> from selectron.program.operations import input_, matmul, sum_, tanh
+    >>> x, w = input_("x", ("batch", 2)), input_("w", (2, 1))
+    >>> lowered = lower(Program({"y": sum_(tanh(matmul(x, w)), 0)}))
+    >>> [(name, value.sql("duckdb")) for name, value in lowered.phases[0].sums]
+    [('sum', 'SUM(TANH("x[0]" * "w[0]" + "x[1]" * "w[1]"))')]
+    >>> [(name, value.sql("duckdb")) for name, value in lowered.outputs["y"]]
+    [('y', '"sum"')]
+    """
+    return Lowering(program).run()

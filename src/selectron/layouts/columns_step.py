@@ -1,0 +1,331 @@
+"""A training step in the `columns` layout: one row of state, the rows of a batch, sums over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from sqlglot import exp
+
+from selectron.layouts.base import (
+    BATCH_NUMBER,
+    BATCHES,
+    ENDED,
+    FLAGS,
+    LOG_PREFIX,
+    TICK,
+    BatchColumns,
+    BatchPlan,
+    Cte,
+    Step,
+    Tables,
+    latest,
+    numbered_batches,
+    running,
+)
+from selectron.layouts.columns import BATCH_ROWS, ROW_IN_BATCH, Lowered, element_name, elements, lower
+from selectron.layouts.stages import read_by, select
+from selectron.program.operations import Array
+from selectron.program.tensor import BATCH, Shape
+from selectron.sql import column, integer, number, text
+
+__all__ = ["ColumnsLayout", "unpivoted"]
+
+Expression = exp.Expr
+
+EXAMPLES: Final = "selectron_examples"
+OF_BATCH: Final = ("is_training", "ends_epoch", BATCH_ROWS)
+# What the tick is called beside the state.
+NOW: Final = "now"
+
+
+@dataclass(frozen=True)
+class ColumnsLayout:
+    """A step as CTEs over one-row relations and the rows of a batch."""
+
+    step: Step
+
+    keyed: Final = False
+
+    @cached_property
+    def lowered(self) -> Lowered:
+        """The program as phases."""
+        return lower(self.step.program)
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """``tick``, the elements of the state, the logged values, and whether the step ended an epoch."""
+        names = (name for part, shape in self.step.state.items() for name in names_of(part, shape))
+        return (TICK, *names, *self.step.logs, ENDED)
+
+    # Tables -----------------------------------------------------------------------------------
+
+    def tables(
+        self, rows: exp.Table, columns: BatchColumns, plan: BatchPlan, *, held_out: str, position: str
+    ) -> Mapping[str, Callable[[Tables], exp.Query]]:
+        """The rows with their batch's number, then a row for each batch."""
+        batch, place, is_training = numbered_batches(plan, held_out=held_out, position=position)
+        values: dict[str, Expression] = {
+            BATCH_NUMBER: batch,
+            "is_training": is_training,
+            ROW_IN_BATCH: exp.cast(place, "double"),
+        }
+        for name, units in columns.tensors.items():
+            for unit, value in enumerate(units):
+                values[element_name(name, (BATCH, len(units)), 0, unit)] = value
+        examples = select(values.items(), rows.this).order_by(column(BATCH_NUMBER), copy=False)
+        examples.set("from_", exp.From(this=rows.copy()))
+
+        def batches(tables: Tables) -> exp.Query:
+            ends = exp.EQ(this=column(BATCH_NUMBER), expression=integer(plan.per_epoch - 1))
+            own: dict[str, Expression] = {
+                BATCH_NUMBER: column(BATCH_NUMBER),
+                "is_training": exp.Max(this=column("is_training")),
+                "ends_epoch": exp.Case(ifs=[exp.If(this=ends, true=number(1.0))], default=number(0.0)),
+                BATCH_ROWS: exp.cast(exp.Count(this=exp.Star()), "double"),
+            }
+            expressions = [exp.alias_(value, name, quoted=True) for name, value in own.items()]
+            return exp.select(*expressions).from_(tables(EXAMPLES)).group_by(column(BATCH_NUMBER))
+
+        return {EXAMPLES: lambda tables: examples, BATCHES: batches}
+
+    def initial(self, values: Mapping[str, Array], tick: int) -> exp.Query:
+        """One row of literals."""
+        row: dict[str, Expression] = {TICK: exp.cast(integer(tick), "bigint")}
+        for part, array in values.items():
+            shape = self.step.state[part]
+            row |= {
+                element_name(part, shape, i, j): exp.cast(number(float(array[i, j])), "double")
+                for i, j in elements(shape)
+            }
+        row |= {name: exp.cast(exp.Null(), "double") for name in self.step.logs}
+        row[ENDED] = exp.cast(number(0.0), "double")
+        return exp.Select(expressions=[exp.alias_(value, name, quoted=True) for name, value in row.items()])
+
+    # Steps ------------------------------------------------------------------------------------
+
+    def anchor(self, state: exp.Table | exp.Subquery) -> exp.Select:
+        """The row of the greatest tick."""
+        fresh: dict[str, Expression] = {name: exp.cast(exp.Null(), "double") for name in self.step.logs}
+        fresh[ENDED] = exp.cast(number(0.0), "double")
+        expressions = [
+            exp.alias_(fresh[name], name, quoted=True) if name in fresh else column(name)
+            for name in self.columns
+        ]
+        return exp.select(*expressions).from_(state.copy()).where(latest(state))
+
+    def chain(self, state: exp.Table, tables: Tables, until: Expression, prefix: str) -> list[Cte]:
+        """One-row stages, stages over rows, sums, and so on, to the next state."""
+        return Chain(self, state, tables, prefix).run(until)
+
+    @cached_property
+    def next_values(self) -> dict[str, Expression]:
+        """The next state's columns over those of the relations before."""
+        return {
+            TICK: exp.Add(this=column(NOW), expression=integer(1)),
+            **{name: value for part in self.lowered.outputs.values() for name, value in part},
+            ENDED: column("ends_epoch"),
+        }
+
+    @cached_property
+    def links(self) -> tuple[Link, ...]:
+        """The relations between the first, which has the batch's number, and the last, the next state."""
+        return tuple(links_of(self.lowered))
+
+    @cached_property
+    def carried(self) -> tuple[tuple[str, ...], ...]:
+        """For each relation and the last, the columns of rows that it hands on to the next one of rows."""
+        of_rows = self.row_names
+        needed: set[str] = set()
+        found: list[tuple[str, ...]] = [()]
+        for link in reversed(self.links):
+            reads = read_by(value for _, value in link.columns) & of_rows
+            if link.grouped:
+                needed |= reads | {BATCH_NUMBER}
+                found.append(())
+            elif link.of_rows:
+                own = {name for name, _ in link.columns}
+                found.append(tuple(sorted(needed - own)))
+                needed = (needed - own) | reads
+            else:
+                found.append(())
+        return tuple(reversed(found))
+
+    @cached_property
+    def row_names(self) -> set[str]:
+        """All that is a column of rows: what the batch feeds, and what relations of rows add."""
+        inputs = self.step.program.inputs
+        fed = {name for part, shape in inputs.items() if shape[0] == BATCH for name in names_of(part, shape)}
+        made = {name for link in self.links if link.of_rows for name, _ in link.columns}
+        return fed | made | {ROW_IN_BATCH, BATCH_NUMBER}
+
+    def gate(self, state: exp.Table, tables: Tables, until: Expression) -> exp.Select:
+        """The state's batch; no row if no step is to be taken."""
+        here, there = state.alias_or_name, "own"
+        turn = exp.Mod(this=column(TICK, here), expression=integer(self.step.batches_per_epoch))
+        flags = {flag: column(flag, here) for flag in FLAGS if flag in self.step.state}
+        return (
+            exp.select(
+                exp.alias_(column(TICK, here), NOW, quoted=True),
+                *(column(name, there) for name in (BATCH_NUMBER, *OF_BATCH)),
+            )
+            .from_(state)
+            .join(
+                exp.alias_(tables(BATCHES), there, table=True),
+                on=exp.EQ(this=column(BATCH_NUMBER, there), expression=turn),
+            )
+            .where(*running(flags, column(TICK, here), until))
+        )
+
+    def result(self, states: exp.Table | exp.Subquery) -> exp.Select:
+        """The rows that ended an epoch, and the last one."""
+        ended = exp.GT(this=column(ENDED), expression=number(0.0))
+        kept = exp.Or(this=ended, expression=latest(states))
+        return exp.select(*map(column, self.columns)).from_(states.copy()).where(kept)
+
+    # Reading results --------------------------------------------------------------------------
+
+    def cells(self, result: exp.Table, name: str, labels: Mapping[str, str]) -> exp.Query:
+        """A tensor of the last state as rows."""
+        if name == TICK:
+            places, shape = [(0, 0)], (1, 1)
+        else:
+            shape = self.step.state[name]  # type: ignore[assignment]
+            places = list(elements(shape))
+        return unpivoted(
+            result,
+            [(i, j, column(element_name(name, shape, i, j), "state")) for i, j in places],
+            labels,
+            latest(result),
+        )
+
+    def logged(self, result: exp.Table) -> exp.Select:
+        """The rows of epochs that ended."""
+        logs = [
+            exp.alias_(column(name), name.removeprefix(LOG_PREFIX), quoted=True) for name in self.step.logs
+        ]
+        ended = exp.GT(this=column(ENDED), expression=number(0.0))
+        return (
+            exp.select(exp.alias_(column(TICK), "place", quoted=True), *logs)
+            .from_(result.copy())
+            .where(ended)
+        )
+
+
+def names_of(part: str, shape: Shape) -> list[str]:
+    return [element_name(part, shape, i, j) for i, j in elements(shape)]
+
+
+def unpivoted(
+    source: exp.Table,
+    cells: Sequence[tuple[int, int, Expression]],
+    labels: Mapping[str, str],
+    where: Expression,
+) -> exp.Select:
+    """Columns of a row as rows of row, col and value.
+
+    `cells` are expressions over the source, whose alias is ``state``.
+    """
+    places = exp.values(
+        [(place, i, j) for place, (i, j, _) in enumerate(cells)], "cells", ["place", "row", "col"]
+    )
+    here = column("place", "cells")
+    branches = [
+        exp.If(this=exp.EQ(this=here.copy(), expression=integer(place)), true=exp.cast(value, "double"))
+        for place, (_, _, value) in enumerate(cells)
+    ]
+    row = exp.select("*").from_(source.copy()).where(where)
+    expressions: list[Expression] = [
+        exp.alias_(text(value), name, quoted=True) for name, value in labels.items()
+    ]
+    expressions += [column("row", "cells"), column("col", "cells")]
+    expressions.append(exp.alias_(exp.Case(ifs=branches), "value", quoted=True))
+    return exp.select(*expressions).from_(row.subquery("state")).join(places, join_type="cross")
+
+
+@dataclass(frozen=True)
+class Link:
+    """A relation of the chain: columns made of those of relations before it.
+
+    `of_rows` if it has the rows of the batch, `grouped` if it sums over them.
+    """
+
+    name: str
+    columns: tuple[tuple[str, Expression], ...]
+    of_rows: bool = False
+    grouped: bool = False
+
+
+def links_of(lowered: Lowered) -> list[Link]:
+    """The relations of a step but for the first and the last, in order."""
+    found: list[Link] = []
+    for number_, phase in enumerate(lowered.phases):
+        found += [Link(f"once_{number_}_{k}", stage.columns) for k, stage in enumerate(phase.once)]
+        found += [
+            Link(f"rows_{number_}_{k}", stage.columns, of_rows=True) for k, stage in enumerate(phase.rows)
+        ]
+        if phase.sums:
+            found.append(Link(f"sums_{number_}", phase.sums, grouped=True))
+    return found
+
+
+class Chain:
+    """The CTEs of one step.
+
+    Relations of one row have only the columns that they make, and are joined by whatever reads them: carrying
+    hundreds of parameters from stage to stage takes engines long to plan. Relations of rows carry on what is
+    still needed of the row. Expressions are shared between steps, not copied; so columns have no qualifier,
+    and no two relations that meet have one of the same name.
+    """
+
+    def __init__(self, layout: ColumnsLayout, state: exp.Table, tables: Tables, prefix: str) -> None:
+        self.layout = layout
+        self.state = state
+        self.tables = tables
+        self.prefix = prefix
+        self.gate = f"{prefix}batch"
+        # Where the columns of one-row relations are.
+        self.home = dict.fromkeys(layout.columns, state.alias_or_name)
+        self.home |= dict.fromkeys([NOW, BATCH_NUMBER, *OF_BATCH], self.gate)
+        self.rows: exp.Table | None = None
+
+    def run(self, until: Expression) -> list[Cte]:
+        final = Link("next", tuple((name, self.layout.next_values[name]) for name in self.layout.columns))
+        made = [Cte(self.gate, self.layout.gate(self.state, self.tables, until), fenced=True)]
+        links = [*self.layout.links, final]
+        for link, carried in zip(links, self.layout.carried, strict=True):
+            name = f"{self.prefix}{link.name}"
+            made.append(Cte(name, self.query(link, carried), fenced=not link.grouped))
+            if link.of_rows:
+                self.rows = exp.table_(name, quoted=True)
+            elif link is not final:
+                self.home |= dict.fromkeys([column_name for column_name, _ in link.columns], name)
+        return made
+
+    def query(self, link: Link, carried: tuple[str, ...]) -> exp.Select:
+        """The SELECT of a relation."""
+        reads = read_by(value for _, value in link.columns)
+        others = {self.home[name] for name in reads if name in self.home}
+        columns = [*((name, column(name)) for name in carried), *link.columns]
+        if not (link.of_rows or link.grouped):
+            return select(columns, quoted(self.gate), [*others - {self.gate}])
+        if self.rows is None:
+            # The batch's number is a column of both relations that meet here.
+            examples = exp.alias_(self.tables(EXAMPLES), EXAMPLES, table=True)
+            same = exp.EQ(this=column(BATCH_NUMBER, EXAMPLES), expression=column(BATCH_NUMBER, self.gate))
+            columns = [
+                (name, column(name, EXAMPLES) if name == BATCH_NUMBER else value) for name, value in columns
+            ]
+            query = select(columns, quoted(self.gate), [*others - {self.gate}])
+            query = query.join(examples, on=same, copy=False)
+            key = column(BATCH_NUMBER, EXAMPLES)
+        else:
+            query = select(columns, quoted(self.rows.name), [*others])
+            key = column(BATCH_NUMBER)
+        return query.group_by(key, copy=False) if link.grouped else query
+
+
+def quoted(name: str) -> exp.Identifier:
+    return exp.to_identifier(name, quoted=True)

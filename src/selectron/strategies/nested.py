@@ -1,0 +1,73 @@
+"""The `nested` strategy: so many steps as so many levels of one query, without recursion.
+
+The levels are named queries, each step's over those of the step before, so that the statement grows in
+proportion to the steps. `stepwise` is the same query of a few steps, run again and again between tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+from selectron.layouts.base import Cte, Layout, Tables
+
+__all__ = ["nested_query", "with_ctes"]
+
+Expression = exp.Expr
+
+STATES = "states"
+
+
+def nested_query(
+    layout: Layout, *, state: exp.Table | exp.Subquery, tables: Tables, until: Expression, steps: int
+) -> exp.Select:
+    """So many steps from a state, as one query.
+
+    Parameters
+    ----------
+    state
+        A result, or an initial state.
+    tables
+        The tables of batches by name.
+    until
+        The tick at which to stop; it stops before if the state says so.
+    steps
+        How many steps the query has.
+    """
+    ctes = [Cte("start", layout.anchor(state), fenced=True)]
+    last = ctes[0]
+    taken = []
+    for number in range(1, steps + 1):
+        ctes += layout.chain(exp.table_(last.name, quoted=True), tables, until, f"step_{number}_")
+        last = ctes[-1]
+        taken.append(last.name)
+    if len(taken) == 1:
+        states = taken[0]
+    else:
+        reads = [exp.select("*").from_(exp.table_(name, quoted=True)) for name in taken]
+        ctes.append(Cte(STATES, union_all(reads), fenced=True))
+        states = STATES
+    return with_ctes(layout.result(exp.table_(states, quoted=True)), ctes)
+
+
+def union_all(queries: Sequence[exp.Select]) -> exp.Query:
+    """The rows of all queries."""
+    query: exp.Query = queries[0]
+    for other in queries[1:]:
+        query = exp.Union(this=query, expression=other, distinct=False)
+    return query
+
+
+def with_ctes(query: exp.Select, ctes: Sequence[Cte], *, recursive: bool = False) -> exp.Select:
+    """A query with named queries before it."""
+    expressions = [
+        exp.CTE(
+            this=cte.query,
+            alias=exp.TableAlias(this=exp.to_identifier(cte.name, quoted=True)),
+            materialized=cte.fenced,
+        )
+        for cte in ctes
+    ]
+    query.set("with_", exp.With(expressions=expressions, recursive=recursive))
+    return query
