@@ -31,6 +31,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "store": "errors sql serialization engines.base",
         "layouts": "errors sql program",
         "strategies": "errors sql program engines.base layouts",
+        "planning": "errors engines.base program layouts strategies",
         # What a user holds: thin faces over the layers, themselves in order.
         "evaluation": "errors sql",
         "blueprint": "errors sql serialization network program training features layouts strategies",

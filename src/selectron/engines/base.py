@@ -7,7 +7,7 @@ engine, never as a test of the engine's name elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -85,6 +85,8 @@ class Abilities:
 
     recursion: Recursion
     arrays: Arrays
+    # Whether expressions of a query are copied into whatever reads it, and computed at each reading.
+    copies: bool = False
 
 
 class Engine(Protocol):
@@ -148,6 +150,15 @@ class Engine(Protocol):
         EngineError
             If the file cannot be written.
         """
+
+    def register(self, name: str, arity: int, function: Callable[..., Any]) -> None:
+        """Let SQL of this connection call a function (of any number of arguments if `arity` is -1).
+
+        Asked for only where tensors are values of functions (:attr:`Abilities.arrays`).
+        """
+
+    def register_aggregate(self, name: str, arity: int, aggregate: type[Any]) -> None:
+        """Likewise an aggregate: a class with ``step`` and ``finalize``."""
 
     def interrupt(self) -> None:
         """Stop the running statement, from another thread."""

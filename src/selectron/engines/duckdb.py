@@ -121,6 +121,14 @@ class DuckDB:
         if self.owns_connection:
             self.connection.close()
 
+    def register(self, name: str, arity: int, function: Callable[..., Any]) -> None:
+        """Not asked for: tensors are lists here."""
+        raise EngineError(f"Function {name!r} cannot be registered: DuckDB's tensors are lists.")
+
+    def register_aggregate(self, name: str, arity: int, aggregate: type[Any]) -> None:
+        """Not asked for: tensors are lists here."""
+        raise EngineError(f"Aggregate {name!r} cannot be registered: DuckDB's tensors are lists.")
+
     def interrupt(self) -> None:
         """Stop the running statement, from another thread."""
         self.connection.interrupt()

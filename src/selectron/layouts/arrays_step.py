@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -19,6 +19,7 @@ from selectron.layouts.base import (
     BatchColumns,
     BatchPlan,
     Cte,
+    Fence,
     Step,
     Tables,
     latest,
@@ -94,7 +95,10 @@ class ListsLayout:
             .where(*running(flags, column(TICK, here), until))
         )
         stages, last = chained(source, self.lowered.stages, self.next_values, prefix)
-        return [*(Cte(name, query) for name, query in stages), Cte(f"{prefix}next", last, fenced=True)]
+        return [
+            *(Cte(name, query, Fence.NONE) for name, query in stages),
+            Cte(f"{prefix}next", last, Fence.STATE),
+        ]
 
     @cached_property
     def next_values(self) -> dict[str, Expression]:
@@ -115,6 +119,10 @@ class ListsLayout:
     def result(self, states: exp.Table | exp.Subquery) -> exp.Select:
         """The last row."""
         return exp.select(*map(column, self.columns)).from_(states.copy()).where(latest(states))
+
+    def scalars(self, result: exp.Table, names: Sequence[str]) -> exp.Select:
+        """The columns of these names."""
+        return exp.select(*map(column, names)).from_(result.copy())
 
     def cells(self, result: exp.Table, name: str, labels: Mapping[str, str]) -> exp.Query:
         """A tensor of the last state as rows."""

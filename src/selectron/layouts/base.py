@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Final, Protocol
 
 from sqlglot import exp
@@ -29,6 +30,7 @@ __all__ = [
     "BatchColumns",
     "BatchPlan",
     "Cte",
+    "Fence",
     "Layout",
     "Step",
     "Tables",
@@ -124,13 +126,21 @@ class Step:
         return tuple(name for name in self.program.outputs if name.startswith(LOG_PREFIX))
 
 
+class Fence(IntEnum):
+    """How much it matters that a named query is computed once."""
+
+    NONE = 0  # reading it twice is as good as computing it twice
+    STAGE = 1  # its expressions are read several times: they must not be copied
+    STATE = 2  # all that came before is in it: copying multiplies from step to step
+
+
 @dataclass(frozen=True)
 class Cte:
-    """A query with a name; `fenced` if its expressions must not be copied into what reads it."""
+    """A query with a name."""
 
     name: str
     query: exp.Query
-    fenced: bool = False
+    fence: Fence = Fence.STAGE
 
 
 class Layout(Protocol):
@@ -164,6 +174,9 @@ class Layout(Protocol):
 
     def result(self, states: exp.Table | exp.Subquery) -> exp.Select:
         """What is kept of all the states of a statement: the last one, and the log."""
+
+    def scalars(self, result: exp.Table, names: Sequence[str]) -> exp.Select:
+        """Numbers of the last state (or its tick) as one row."""
 
     def cells(self, result: exp.Table, name: str, labels: Mapping[str, str]) -> exp.Query:
         """A tensor of the last state as rows: `labels` as columns, then row, col and value."""

@@ -19,6 +19,7 @@ from selectron.layouts.base import (
     BatchColumns,
     BatchPlan,
     Cte,
+    Fence,
     Step,
     Tables,
     latest,
@@ -37,8 +38,9 @@ Expression = exp.Expr
 
 EXAMPLES: Final = "selectron_examples"
 OF_BATCH: Final = ("is_training", "ends_epoch", BATCH_ROWS)
-# What the tick is called beside the state.
+# What the tick and the batch are called beside the state and the rows, which have columns of these names.
 NOW: Final = "now"
+TURN: Final = "turn"
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,8 @@ class ColumnsLayout:
         return (
             exp.select(
                 exp.alias_(column(TICK, here), NOW, quoted=True),
-                *(column(name, there) for name in (BATCH_NUMBER, *OF_BATCH)),
+                exp.alias_(column(BATCH_NUMBER, there), TURN, quoted=True),
+                *(column(name, there) for name in OF_BATCH),
             )
             .from_(state)
             .join(
@@ -186,6 +189,10 @@ class ColumnsLayout:
         return exp.select(*map(column, self.columns)).from_(states.copy()).where(kept)
 
     # Reading results --------------------------------------------------------------------------
+
+    def scalars(self, result: exp.Table, names: Sequence[str]) -> exp.Select:
+        """The columns of these names, of the last row."""
+        return exp.select(*map(column, names)).from_(result.copy()).where(latest(result))
 
     def cells(self, result: exp.Table, name: str, labels: Mapping[str, str]) -> exp.Query:
         """A tensor of the last state as rows."""
@@ -288,16 +295,17 @@ class Chain:
         self.gate = f"{prefix}batch"
         # Where the columns of one-row relations are.
         self.home = dict.fromkeys(layout.columns, state.alias_or_name)
-        self.home |= dict.fromkeys([NOW, BATCH_NUMBER, *OF_BATCH], self.gate)
+        self.home |= dict.fromkeys([NOW, *OF_BATCH], self.gate)
         self.rows: exp.Table | None = None
 
     def run(self, until: Expression) -> list[Cte]:
         final = Link("next", tuple((name, self.layout.next_values[name]) for name in self.layout.columns))
-        made = [Cte(self.gate, self.layout.gate(self.state, self.tables, until), fenced=True)]
+        made = [Cte(self.gate, self.layout.gate(self.state, self.tables, until))]
         links = [*self.layout.links, final]
         for link, carried in zip(links, self.layout.carried, strict=True):
             name = f"{self.prefix}{link.name}"
-            made.append(Cte(name, self.query(link, carried), fenced=not link.grouped))
+            fence = Fence.STATE if link is final else Fence.NONE if link.grouped else Fence.STAGE
+            made.append(Cte(name, self.query(link, carried), fence))
             if link.of_rows:
                 self.rows = exp.table_(name, quoted=True)
             elif link is not final:
@@ -312,19 +320,13 @@ class Chain:
         if not (link.of_rows or link.grouped):
             return select(columns, quoted(self.gate), [*others - {self.gate}])
         if self.rows is None:
-            # The batch's number is a column of both relations that meet here.
             examples = exp.alias_(self.tables(EXAMPLES), EXAMPLES, table=True)
-            same = exp.EQ(this=column(BATCH_NUMBER, EXAMPLES), expression=column(BATCH_NUMBER, self.gate))
-            columns = [
-                (name, column(name, EXAMPLES) if name == BATCH_NUMBER else value) for name, value in columns
-            ]
+            same = exp.EQ(this=column(BATCH_NUMBER), expression=column(TURN))
             query = select(columns, quoted(self.gate), [*others - {self.gate}])
             query = query.join(examples, on=same, copy=False)
-            key = column(BATCH_NUMBER, EXAMPLES)
         else:
             query = select(columns, quoted(self.rows.name), [*others])
-            key = column(BATCH_NUMBER)
-        return query.group_by(key, copy=False) if link.grouped else query
+        return query.group_by(column(BATCH_NUMBER), copy=False) if link.grouped else query
 
 
 def quoted(name: str) -> exp.Identifier:

@@ -1,4 +1,4 @@
-"""A training step in the `relations` layout: the state, the batch and all between as rows of row, col, value."""
+"""A training step in the `relations` layout: the state, the batch and all between as rows."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from selectron.layouts.base import (
     BatchColumns,
     BatchPlan,
     Cte,
+    Fence,
     Step,
     Tables,
     latest,
@@ -123,7 +124,7 @@ class RelationsLayout:
     def chain(self, state: exp.Table, tables: Tables, until: Expression, prefix: str) -> list[Cte]:
         """The batch's number, its tensors and those of the state, the program's relations, the next state."""
         gate = f"{prefix}batch"
-        made = [Cte(gate, self.gate(state, tables, until), fenced=True)]
+        made = [Cte(gate, self.gate(state, tables, until))]
         sources: dict[str, Source] = {}
         for name in self.step.program.inputs:
             if name in OF_BATCH:
@@ -131,7 +132,7 @@ class RelationsLayout:
                 continue
             relation = f"{prefix}{name}"
             sources[name] = Source(relation)
-            made.append(Cte(relation, self.input(name, state, tables, gate), fenced=True))
+            made.append(Cte(relation, self.input(name, state, tables, gate)))
         named, outputs = lower(
             self.step.program,
             sources,
@@ -139,7 +140,7 @@ class RelationsLayout:
             rows=sources["target"].relation,
             prefix=f"{prefix}new ",
         )
-        made += [Cte(name, query, fenced=True) for name, query in named]
+        made += [Cte(name, query) for name, query in named]
         parts = []
         ended = exp.GT(this=column("ends_epoch"), expression=number(0.0))
         for name, query in outputs.items():
@@ -152,7 +153,7 @@ class RelationsLayout:
             ).from_(query.subquery("part", copy=False), copy=False)
             part = part.join(exp.table_(gate, quoted=True), join_type="cross", copy=False)
             parts.append(part.where(ended.copy(), copy=False) if name in self.step.logs else part)
-        return [*made, Cte(f"{prefix}next", union_all(parts), fenced=True)]
+        return [*made, Cte(f"{prefix}next", union_all(parts), Fence.STATE)]
 
     def gate(self, state: exp.Table, tables: Tables, until: Expression) -> exp.Select:
         """The state's batch; no row if no step is to be taken."""
@@ -199,6 +200,12 @@ class RelationsLayout:
 
     # Reading results --------------------------------------------------------------------------
 
+    def scalars(self, result: exp.Table, names: Sequence[str]) -> exp.Select:
+        """The values of these names."""
+        values = [exp.Max(this=column(TICK)) if name == TICK else exp.Max(this=named(name)) for name in names]
+        columns = [exp.alias_(value, name, quoted=True) for value, name in zip(values, names, strict=True)]
+        return exp.select(*columns).from_(result.copy()).where(latest(result), not_logged())
+
     def cells(self, result: exp.Table, name: str, labels: Mapping[str, str]) -> exp.Query:
         """A tensor of the last state as rows."""
         own = [exp.alias_(text(value), label, quoted=True) for label, value in labels.items()]
@@ -217,13 +224,7 @@ class RelationsLayout:
         """The logged values, a column for each."""
         columns = [
             exp.alias_(
-                exp.Max(
-                    this=exp.Case(
-                        ifs=[
-                            exp.If(this=exp.EQ(this=column(NAME), expression=text(name)), true=column(VALUE))
-                        ]
-                    )
-                ),
+                exp.Max(this=named(name)),
                 name.removeprefix(LOG_PREFIX),
                 quoted=True,
             )
@@ -235,6 +236,12 @@ class RelationsLayout:
             .where(exp.Not(this=not_logged()))
             .group_by(column(TICK))
         )
+
+
+def named(name: str) -> Expression:
+    """The value of rows of that name."""
+    same = exp.EQ(this=column(NAME), expression=text(name))
+    return exp.Case(ifs=[exp.If(this=same, true=column(VALUE))])
 
 
 def not_logged() -> Expression:

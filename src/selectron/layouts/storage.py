@@ -89,7 +89,7 @@ def ordered(name: str, keys: Sequence[str]) -> Expression:
     return exp.ArrayAgg(this=exp.Order(this=column(name), expressions=order))
 
 
-def union_all(queries: Sequence[exp.Select]) -> exp.Query:
+def union_all(queries: Sequence[exp.Query]) -> exp.Query:
     """The rows of all queries."""
     if len(queries) == 1:
         return queries[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from selectron.layouts.base import Cte, Layout, Tables
+from selectron.layouts.base import Cte, Fence, Layout, Tables
 from selectron.sql import column, integer
 from selectron.strategies.nested import with_ctes
 
@@ -20,7 +20,13 @@ KEY = "key"
 
 
 def looped_query(
-    layout: Layout, *, state: exp.Table | exp.Subquery, tables: Tables, until: Expression
+    layout: Layout,
+    *,
+    state: exp.Table | exp.Subquery,
+    tables: Tables,
+    until: Expression,
+    in_term: bool = False,
+    copies: bool = False,
 ) -> exp.Select:
     """The whole of a training, or a chunk of it, as one query.
 
@@ -32,23 +38,37 @@ def looped_query(
         The tables of batches by name.
     until
         The tick at which to stop; it stops before if the state says so.
+    in_term
+        Whether the relation that recurs can only be named in the FROM of the recursive term itself.
+    copies
+        Whether the engine copies expressions into what reads them, unless it is told not to.
     """
     key = [KEY] if layout.keyed else []
     names = [exp.to_identifier(name, quoted=True) for name in [*key, *layout.columns]]
     relation = exp.table_(RELATION, quoted=True)
     copied = exp.select(*map(column, layout.columns)).from_(relation)
-    ctes = [Cte(HERE, copied), *layout.chain(exp.table_(HERE, quoted=True), tables, until, "")]
-    last = exp.select(*map(column, layout.columns)).from_(exp.table_(ctes[-1].name, quoted=True))
     anchor = layout.anchor(state)
+    here = exp.table_(HERE, quoted=True)
+    if in_term:
+        # All of the step in one query, over the relation itself.
+        own = exp.Table(this=relation.this.copy(), alias=exp.TableAlias(this=here.this.copy()))
+        (whole,) = layout.chain(own, tables, until, "")
+        return recursion(layout, anchor, whole.query, names)
+    ctes = [Cte(HERE, copied, Fence.NONE), *layout.chain(here, tables, until, "")]
+    last = exp.select(*map(column, layout.columns)).from_(exp.table_(ctes[-1].name, quoted=True))
     if layout.keyed:
         for row in (anchor, last):
             row.set("expressions", [exp.alias_(integer(0), KEY, quoted=True), *row.expressions])
-    term = exp.Subquery(this=with_ctes(last, ctes))
-    body = exp.Union(this=anchor, expression=term, distinct=False)
+    term = exp.Subquery(this=with_ctes(last, ctes, copies=copies))
+    return recursion(layout, anchor, term, names)
+
+
+def recursion(layout: Layout, anchor: exp.Query, term: exp.Query, names: list[exp.Identifier]) -> exp.Select:
+    """What is kept of a relation that starts with `anchor` and goes on with `term`."""
     alias = exp.TableAlias(this=exp.to_identifier(RELATION, quoted=True), columns=names)
-    query = layout.result(relation.copy())
-    cte = exp.CTE(this=body, alias=alias)
+    cte = exp.CTE(this=exp.Union(this=anchor, expression=term, distinct=False), alias=alias)
     if layout.keyed:
         cte.set("key_expressions", [exp.to_identifier(KEY, quoted=True)])
+    query = layout.result(exp.table_(RELATION, quoted=True))
     query.set("with_", exp.With(expressions=[cte], recursive=True))
     return query

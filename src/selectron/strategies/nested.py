@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
-from selectron.layouts.base import Cte, Layout, Tables
+from selectron.layouts.base import Cte, Fence, Layout, Tables
+from selectron.layouts.storage import union_all
 
 __all__ = ["nested_query", "with_ctes"]
 
@@ -20,7 +21,13 @@ STATES = "states"
 
 
 def nested_query(
-    layout: Layout, *, state: exp.Table | exp.Subquery, tables: Tables, until: Expression, steps: int
+    layout: Layout,
+    *,
+    state: exp.Table | exp.Subquery,
+    tables: Tables,
+    until: Expression,
+    steps: int,
+    copies: bool = False,
 ) -> exp.Select:
     """So many steps from a state, as one query.
 
@@ -34,8 +41,10 @@ def nested_query(
         The tick at which to stop; it stops before if the state says so.
     steps
         How many steps the query has.
+    copies
+        Whether the engine copies expressions into what reads them, unless it is told not to.
     """
-    ctes = [Cte("start", layout.anchor(state), fenced=True)]
+    ctes = [Cte("start", layout.anchor(state), Fence.STATE)]
     last = ctes[0]
     taken = []
     for number in range(1, steps + 1):
@@ -46,28 +55,21 @@ def nested_query(
         states = taken[0]
     else:
         reads = [exp.select("*").from_(exp.table_(name, quoted=True)) for name in taken]
-        ctes.append(Cte(STATES, union_all(reads), fenced=True))
+        ctes.append(Cte(STATES, union_all(reads), Fence.STATE))
         states = STATES
-    return with_ctes(layout.result(exp.table_(states, quoted=True)), ctes)
+    return with_ctes(layout.result(exp.table_(states, quoted=True)), ctes, copies=copies)
 
 
-def union_all(queries: Sequence[exp.Select]) -> exp.Query:
-    """The rows of all queries."""
-    query: exp.Query = queries[0]
-    for other in queries[1:]:
-        query = exp.Union(this=query, expression=other, distinct=False)
-    return query
-
-
-def with_ctes(query: exp.Select, ctes: Sequence[Cte], *, recursive: bool = False) -> exp.Select:
-    """A query with named queries before it."""
+def with_ctes(query: exp.Select, ctes: Sequence[Cte], *, copies: bool) -> exp.Select:
+    """A query with named queries before it, said to be materialized where the engine would copy them."""
+    least = Fence.STAGE if copies else Fence.STATE
     expressions = [
         exp.CTE(
             this=cte.query,
             alias=exp.TableAlias(this=exp.to_identifier(cte.name, quoted=True)),
-            materialized=cte.fenced,
+            materialized=True if cte.fence >= least else None,
         )
         for cte in ctes
     ]
-    query.set("with_", exp.With(expressions=expressions, recursive=recursive))
+    query.set("with_", exp.With(expressions=expressions))
     return query

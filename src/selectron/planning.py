@@ -1,0 +1,215 @@
+"""Which layout and which strategy: decided from the network, the rows and the engine before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from selectron.engines.base import Abilities, Arrays, Engine, Limits, Recursion
+from selectron.errors import ConfigurationError, EngineError
+from selectron.layouts.arrays_step import ListsLayout
+from selectron.layouts.base import BatchPlan, Layout, Step
+from selectron.layouts.columns_step import ColumnsLayout
+from selectron.layouts.functions import AGGREGATES, FUNCTIONS
+from selectron.layouts.functions_step import FunctionsLayout
+from selectron.layouts.relations_step import RelationsLayout
+from selectron.program.operations import MatMul
+
+__all__ = [
+    "Choice",
+    "LayoutName",
+    "StrategyName",
+    "choose",
+    "gap_of",
+    "in_term",
+    "layout_of",
+    "register",
+]
+
+
+class LayoutName(StrEnum):
+    """How tensors are laid out."""
+
+    ARRAYS = "arrays"
+    COLUMNS = "columns"
+    RELATIONS = "relations"
+
+
+class StrategyName(StrEnum):
+    """How steps are repeated."""
+
+    RECURSIVE = "recursive"
+    NESTED = "nested"
+    STEPWISE = "stepwise"
+
+
+def in_term(abilities: Abilities) -> bool:
+    """Whether a recursive term must be one query over the relation that recurs."""
+    return abilities.recursion in (Recursion.SCALAR, Recursion.ROW)
+
+
+def gap_of(abilities: Abilities, layout: LayoutName, strategy: StrategyName) -> str | None:
+    """Why an engine cannot run a layout with a strategy; None if it can.
+
+    >>> gap_of(Abilities(Recursion.SCALAR, Arrays.FUNCTIONS), LayoutName.COLUMNS, StrategyName.RECURSIVE)
+    'a recursive term that may not aggregate cannot sum over the rows of a batch'
+    """
+    if layout is LayoutName.ARRAYS:
+        return "it has neither lists nor functions of ours" if abilities.arrays is Arrays.NONE else None
+    if strategy is StrategyName.RECURSIVE and in_term(abilities):
+        return "a recursive term that may not aggregate cannot sum over the rows of a batch"
+    return None
+
+
+def layout_of(abilities: Abilities, name: LayoutName, step: Step) -> Layout:
+    """A step in a layout, as the engine does it."""
+    if name is LayoutName.COLUMNS:
+        return ColumnsLayout(step)
+    if name is LayoutName.RELATIONS:
+        return RelationsLayout(step)
+    return ListsLayout(step) if abilities.arrays is Arrays.LISTS else FunctionsLayout(step)
+
+
+def register(engine: Engine, layout: Layout) -> None:
+    """Give the connection the functions that a layout calls."""
+    if isinstance(layout, FunctionsLayout):
+        for name, (arity, function) in FUNCTIONS.items():
+            engine.register(name, arity, function)
+        for name, (arity, aggregate) in AGGREGATES.items():
+            engine.register_aggregate(name, arity, aggregate)
+
+
+# Seconds: a fixed part of each step, then for each number of the state, each row, and each product of a row.
+@dataclass(frozen=True)
+class Cost:
+    """What a step costs, measured once on a two-core machine; only the order of magnitude matters."""
+
+    step: float
+    cell: float
+    product: float
+
+    def seconds(self, cells: int, products: int) -> float:
+        """The time of a step."""
+        return self.step + self.cell * cells + self.product * products
+
+
+COSTS: Final[dict[LayoutName, dict[Arrays, Cost]]] = {
+    LayoutName.ARRAYS: {
+        Arrays.LISTS: Cost(4e-4, 2e-8, 1.5e-9),
+        Arrays.FUNCTIONS: Cost(7e-4, 2e-8, 2e-10),
+    },
+    LayoutName.COLUMNS: dict.fromkeys(Arrays, Cost(1e-3, 4e-5, 8e-9)),
+    LayoutName.RELATIONS: dict.fromkeys(Arrays, Cost(6e-3, 2e-6, 1.5e-7)),
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A layout and a strategy, and why.
+
+    Attributes
+    ----------
+    seconds
+        The predicted time of a step.
+    reasons
+        A line for each layout: its predicted time, or why it is out of the question.
+    """
+
+    layout: LayoutName
+    strategy: StrategyName
+    seconds: float
+    reasons: tuple[str, ...]
+
+
+def products_of(step: Step) -> int:
+    """Products of a row of the batch, forward and backward."""
+    total = 0
+    for tensor in step.program.tensors():
+        if isinstance(tensor.operation, MatMul):
+            extents = {*tensor.inputs[0].shape, *tensor.inputs[1].shape}
+            sizes = [extent for extent in extents if isinstance(extent, int)]
+            product = 1
+            for size in sizes:
+                product *= size
+            total += product
+    return total
+
+
+def cells_of(step: Step) -> int:
+    """Numbers of the state."""
+    return sum(int(rows) * int(units) for rows, units in step.state.values())
+
+
+def limit_of(layout: LayoutName, step: Step, limits: Limits) -> str | None:
+    """The limit of the engine that a step would break, if any."""
+    if layout is LayoutName.COLUMNS and limits.columns is not None:
+        needed = cells_of(step) + len(step.logs) + 2
+        if needed > limits.columns:
+            return f"it needs {needed} columns, and the engine takes {limits.columns}"
+    return None
+
+
+def choose(
+    abilities: Abilities,
+    limits: Limits,
+    step: Step,
+    plan: BatchPlan,
+    layout: LayoutName | None = None,
+    strategy: StrategyName | None = None,
+) -> Choice:
+    """The cheapest layout that the engine can run, or the one that is asked for.
+
+    Raises
+    ------
+    EngineError
+        If the engine cannot run what is asked for, naming the limit and the alternative.
+    """
+    wanted = StrategyName.RECURSIVE if strategy is None else strategy
+    cells, products = cells_of(step), products_of(step) * plan.size
+    found: dict[tuple[LayoutName, StrategyName], float] = {}
+    problems: dict[LayoutName, str] = {}
+    reasons = []
+    for name in LayoutName:
+        tried = wanted
+        problem = gap_of(abilities, name, tried)
+        if problem is not None and strategy is None:
+            tried = StrategyName.STEPWISE
+            problem = gap_of(abilities, name, tried)
+        problem = problem or limit_of(name, step, limits)
+        if problem is not None:
+            problems[name] = problem
+            reasons.append(f"{name}: {problem}")
+            continue
+        seconds = COSTS[name][abilities.arrays].seconds(cells, products)
+        found[name, tried] = seconds
+        reasons.append(f"{name}, {tried}: about {seconds * 1000:.3g} ms a step")
+    candidates = {key: seconds for key, seconds in found.items() if layout in (None, key[0])}
+    if not candidates:
+        raise EngineError(
+            f"Layout {layout} with strategy {wanted} does not run here: "
+            f"{problems.get(layout, '') if layout is not None else '; '.join(problems.values())}.",
+            hint="; ".join(reasons) + ".",
+        )
+    best = min(candidates, key=lambda key: candidates[key])
+    return Choice(*best, candidates[best], tuple(reasons))
+
+
+def parse_layout(name: str | None) -> LayoutName | None:
+    """A layout by its name; None chooses."""
+    try:
+        return None if name is None else LayoutName(name)
+    except ValueError:
+        raise ConfigurationError(
+            f"There is no layout {name!r}.", hint=f"Use one of {', '.join(LayoutName)}."
+        ) from None
+
+
+def parse_strategy(name: str | None) -> StrategyName | None:
+    """A strategy by its name; None chooses."""
+    try:
+        return None if name is None else StrategyName(name)
+    except ValueError:
+        raise ConfigurationError(
+            f"There is no strategy {name!r}.", hint=f"Use one of {', '.join(StrategyName)}."
+        ) from None
