@@ -23,8 +23,8 @@ from selectron.program.evaluate import evaluate
 from selectron.program.operations import Array
 from selectron.program.tensor import BATCH
 from selectron.sql import column, integer, number
-from selectron.strategies.looped import looped_query
 from selectron.strategies.nested import nested_query
+from selectron.strategies.recursive import recursive_query
 from selectron.training.forward import EmbeddingShape, Inputs
 from selectron.training.losses import (
     AbsoluteError,
@@ -259,7 +259,7 @@ def test_agrees_with_the_numpy_evaluation(
             now, tables = database.temporary("now"), database.temporary
             if strategy == "recursive":
                 direct = in_term(database.abilities)
-                whole = looped_query(
+                whole = recursive_query(
                     placed, state=now, tables=tables, until=until, in_term=direct, copies=copies
                 )
             else:

@@ -35,14 +35,15 @@ LAYERS: Mapping[str, frozenset[str]] = {
         # What a user holds: thin faces over the layers, themselves in order.
         "evaluation": "errors sql",
         "blueprint": "errors sql serialization network program training features layouts strategies",
-        "trainer": "errors sql engines.base features layouts store strategies blueprint",
-        "statements": "errors sql features layouts strategies blueprint trainer",
+        "trainer": "errors sql engines.base program features layouts store strategies planning blueprint",
+        "statements": "errors sql engines.base program features layouts strategies planning blueprint "
+        "trainer",
         "preparation": "errors sql engines.base features blueprint trainer",
         "prediction": "errors sql engines.base program features layouts store strategies blueprint",
-        "model": "errors sql engines.base program features store blueprint evaluation prediction preparation "
-        "statements trainer",
+        "model": "errors sql engines.base program features layouts store planning blueprint evaluation "
+        "prediction preparation statements trainer",
         "database": "errors sql version network training engines.base engines.* features layouts store "
-        "blueprint model preparation trainer",
+        "planning blueprint model preparation trainer",
         "cli": "errors version network training engines.* features evaluation model database trainer",
         "__init__": "errors version network training features evaluation model database trainer",
         "__main__": "cli",

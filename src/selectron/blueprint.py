@@ -17,12 +17,11 @@ from selectron.errors import ConfigurationError
 from selectron.features.encoding import Encoding
 from selectron.features.options import FeatureOptions
 from selectron.features.targets import ClassTarget, NumberTarget
-from selectron.layouts.base import BatchColumns, BatchPlan
+from selectron.layouts.base import BatchColumns, BatchPlan, Step
 from selectron.network import MLP
 from selectron.program.program import Program
 from selectron.serialization import from_json, to_json
 from selectron.sql import column, number
-from selectron.strategies.recursive import Recursion
 from selectron.training.forward import EmbeddingShape, Inputs
 from selectron.training.losses import BinaryCrossEntropy, CrossEntropy, Loss, SquaredError
 from selectron.training.options import SETTINGS, TrainingOptions
@@ -41,6 +40,10 @@ class Specification:
         The table, file or query as the user named it; None for a data frame (or no held-out table).
     plan
         How the rows were counted and cut into batches.
+    layout, strategy
+        Which are used; None chooses.
+    steps
+        How many steps a statement has, where the strategy is not recursive; None chooses.
     """
 
     source: str | None
@@ -51,10 +54,13 @@ class Specification:
     features: FeatureOptions
     plan: BatchPlan
     validation_source: str | None = None
+    layout: str | None = None
+    strategy: str | None = None
+    steps: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""
-        plain = ("source", "target", "task", "validation_source")
+        plain = ("source", "target", "task", "validation_source", "layout", "strategy", "steps")
         return {
             **{name: to_json(getattr(self, name)) for name in plain},
             "network": self.network.to_json(),
@@ -124,9 +130,10 @@ class Blueprint:
         )
 
     @cached_property
-    def recursion(self) -> Recursion:
-        """What a recursive statement repeats."""
-        return Recursion(self.step.program, tuple(self.step.state), self.specification.plan.per_epoch)
+    def repeated(self) -> Step:
+        """What a strategy repeats."""
+        shapes = {name: (value.shape[0], value.shape[1]) for name, value in self.step.state.items()}
+        return Step(self.step.program, shapes, self.specification.plan.per_epoch)
 
     @cached_property
     def prediction(self) -> Program:

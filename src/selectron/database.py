@@ -20,8 +20,9 @@ from selectron.features.options import FeatureOptions
 from selectron.features.rows import HELD_OUT, Split
 from selectron.features.targets import ClassTarget
 from selectron.layouts.base import BatchPlan
-from selectron.model import Model
+from selectron.model import Model, chosen
 from selectron.network import MLP
+from selectron.planning import parse_layout, parse_strategy
 from selectron.preparation import arrange, check_weights, held_out_rows, resolve_validation
 from selectron.sql import column
 from selectron.store.store import ModelRecord, Store
@@ -138,6 +139,9 @@ class Database:
         min_delta: float = 0.0,
         seed: int = 0,
         warm_start: str | Model | None = None,
+        layout: str | None = None,
+        strategy: str | None = None,
+        steps: int | None = None,
         watch: Callable[[Progress], None] = lambda progress: None,
     ) -> Model:
         """Train a network to predict a column of a table from the others.
@@ -165,6 +169,12 @@ class Database:
             See :class:`~selectron.training.options.TrainingOptions`.
         warm_start
             A model to start from, of the same shape.
+        layout
+            ``"arrays"``, ``"columns"`` or ``"relations"``; by default the cheapest that the engine can run.
+        strategy
+            ``"recursive"``, ``"nested"`` or ``"stepwise"``; recursive by default, where it runs.
+        steps
+            How many steps a nested or stepwise statement has: 10 and 1 by default.
         watch
             Called with a :class:`~selectron.trainer.Progress` after each checkpoint.
 
@@ -203,6 +213,8 @@ class Database:
             min_delta=min_delta,
             seed=seed,
         )
+        if steps is not None and (not isinstance(steps, int) or steps < 1):
+            raise ConfigurationError(f"steps is {steps!r}.", hint="Give a whole number, 1 or more.")
         if not targets:
             raise ConfigurationError("No target is named.", hint="Name the column to predict.")
         reserved = [name for name in (row_weight, held.column) if name is not None]
@@ -242,18 +254,22 @@ class Database:
                 features=options,
                 plan=BatchPlan(*counts, size),
                 validation_source=held.source,
+                layout=parse_layout(layout),
+                strategy=parse_strategy(strategy),
+                steps=steps,
             )
             blueprint = Blueprint(specification, encoding)
             if start is not None:
                 blueprint = warmed(blueprint, start)
             # Compiled before anything is written, so that what does not fit is refused here.
             _ = blueprint.step, blueprint.batch_columns()
+            choice = chosen(self.engine, blueprint)
             record = self.record(name or "+".join(required), relation, blueprint)
         except BaseException:
             self.engine.drop_temporary(ROWS)
             self.store.discard_if_empty()
             raise
-        Trainer(self.engine, self.store, record, blueprint, watch).run(epochs)
+        Trainer(self.engine, self.store, record, blueprint, choice, watch).run(epochs)
         model = Model(self.engine, self.store, self.store.record(record.model_id))
         model.notes = encoding.notes
         self.renew_views(model)

@@ -18,6 +18,8 @@ from selectron.evaluation import Evaluation, classification_query, regression_qu
 from selectron.features.encoding import StatisticRow, from_rows
 from selectron.features.rows import HELD_OUT, arranged_rows
 from selectron.features.targets import ClassTarget
+from selectron.layouts.base import Layout
+from selectron.planning import Choice, choose, layout_of, parse_layout, parse_strategy
 from selectron.prediction import predict_query, prediction_columns, scored_query, stored_parameters
 from selectron.preparation import arrange, needed_columns, split_of
 from selectron.program.operations import Array
@@ -25,9 +27,9 @@ from selectron.sql import column
 from selectron.statements import step_statement, training_statement
 from selectron.store.schema import PARAMETERS
 from selectron.store.store import LogRow, ModelRecord, Store
-from selectron.trainer import Progress, Trainer, stored_state
+from selectron.trainer import Progress, Trainer, stored_values
 
-__all__ = ["SQL_KINDS", "Model", "Predictions"]
+__all__ = ["SQL_KINDS", "Model", "Predictions", "chosen"]
 
 SQL_KINDS: Final = ("predict", "train", "evaluate", "step")
 
@@ -372,7 +374,8 @@ class Model:
                 hint="Train a new version with warm_start to learn from changed rows.",
             )
         blueprint = self.blueprint.with_training(epochs=total)
-        Trainer(self.engine, self.store, self.record, blueprint, watch).run(total, resume=True)
+        choice = chosen(self.engine, blueprint)
+        Trainer(self.engine, self.store, self.record, blueprint, choice, watch).run(total, resume=True)
         self.store.set_specification(
             self.record.model_id, json.dumps(blueprint.specification.to_json(), ensure_ascii=False)
         )
@@ -401,15 +404,39 @@ class Model:
         if kind == "evaluate":
             return self.evaluation_query(source)
         if kind == "train":
-            blueprint = self.blueprint
-            return training_statement(
-                blueprint, self.arranged(source), blueprint.specification.training.epochs
-            )
+            epochs = self.blueprint.specification.training.epochs
+            rows = self.arranged(source)
+            return training_statement(self.blueprint, self.layout(), rows, epochs, self.engine)
         if kind == "step":
-            state = stored_state(self.store, self.record.model_id, self.blueprint)
-            return step_statement(self.blueprint, self.arranged(source), state)
+            tick, values = stored_values(self.store, self.record.model_id, self.blueprint)
+            rows = self.arranged(source)
+            return step_statement(self.blueprint, self.layout(), rows, tick, values, self.engine)
         raise ConfigurationError(f"There is no SQL {kind!r}.", hint=f"Use one of {', '.join(SQL_KINDS)}.")
+
+    def layout(self) -> Layout:
+        """The training step as the engine runs it."""
+        choice = chosen(self.engine, self.blueprint)
+        return layout_of(self.engine.abilities, choice.layout, self.blueprint.repeated)
 
     def drop(self) -> None:
         """Remove this version from the database."""
         self.store.drop(self.name, self.version)
+
+
+def chosen(engine: Engine, blueprint: Blueprint) -> Choice:
+    """The layout and the strategy of a training: those that were asked for, or the cheapest.
+
+    Raises
+    ------
+    EngineError
+        If the engine cannot run what was asked for.
+    """
+    specification = blueprint.specification
+    return choose(
+        engine.abilities,
+        engine.limits,
+        blueprint.repeated,
+        specification.plan,
+        parse_layout(specification.layout),
+        parse_strategy(specification.strategy),
+    )

@@ -24,6 +24,8 @@ __all__ = [
     "gap_of",
     "in_term",
     "layout_of",
+    "parse_layout",
+    "parse_strategy",
     "register",
 ]
 
@@ -120,6 +122,11 @@ class Choice:
     strategy: StrategyName
     seconds: float
     reasons: tuple[str, ...]
+
+    @property
+    def steps(self) -> int:
+        """How many steps a statement has, unless the user says: one, or as many as nest well."""
+        return 10 if self.strategy is StrategyName.NESTED else 1
 
 
 def products_of(step: Step) -> int:

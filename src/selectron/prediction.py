@@ -12,14 +12,13 @@ from selectron.engines.base import Column, Relation
 from selectron.errors import ColumnError
 from selectron.features.targets import ClassTarget
 from selectron.layouts.arrays import lower
-from selectron.layouts.stages import Stage
+from selectron.layouts.stages import Stage, chained
 from selectron.layouts.storage import array_from_rows, array_literal
 from selectron.program.operations import Array
 from selectron.program.program import Program
 from selectron.sql import column, integer, number
 from selectron.store.schema import PARAMETERS
 from selectron.store.store import Store
-from selectron.strategies.recursive import chain
 
 __all__ = [
     "forward_query",
@@ -108,7 +107,15 @@ def forward_query(
     weights = parameters.subquery("parameters")
     source = exp.select("*").from_(rows, copy=False).join(weights, join_type="cross")
     forward = Stage(tuple(lowered.outputs.items()))
-    return chain(source, [*lowered.stages, forward, *stages], outputs)
+    named, last = chained(source, [*lowered.stages, forward, *stages], outputs)
+    ctes = [
+        exp.CTE(
+            this=query, alias=exp.TableAlias(this=exp.to_identifier(name, quoted=True)), materialized=False
+        )
+        for name, query in named
+    ]
+    last.set("with_", exp.With(expressions=ctes))
+    return last
 
 
 def class_index(blueprint: Blueprint) -> Stage:

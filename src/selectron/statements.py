@@ -7,19 +7,39 @@ from collections.abc import Mapping
 from sqlglot import exp
 
 from selectron.blueprint import Blueprint
+from selectron.engines.base import Engine
 from selectron.features.rows import HELD_OUT, POSITION
-from selectron.layouts.arrays import lower
-from selectron.layouts.batches import batches_query
-from selectron.sql import column, integer
-from selectron.strategies.recursive import TICK, chain, recursive_query
-from selectron.trainer import initial_state, parameter_rows
+from selectron.layouts.base import Layout
+from selectron.planning import in_term
+from selectron.program.operations import Array
+from selectron.sql import integer
+from selectron.strategies.nested import nested_query
+from selectron.strategies.recursive import recursive_query
+from selectron.trainer import ROWS, parameter_rows, start_values
 
 __all__ = ["step_statement", "training_statement"]
 
+START = "initial"
 TRAINED = "trained"
 
 
-def with_ctes(query: exp.Query, ctes: Mapping[str, exp.Query], *, recursive: bool) -> exp.Query:
+def tables_of(blueprint: Blueprint, layout: Layout, rows: exp.Select) -> dict[str, exp.Query]:
+    """The arranged rows and the tables of batches, by name."""
+    made = layout.tables(
+        exp.table_(ROWS, quoted=True),
+        blueprint.batch_columns(),
+        blueprint.specification.plan,
+        held_out=HELD_OUT,
+        position=POSITION,
+    )
+    return {ROWS: rows, **{name: query(named) for name, query in made.items()}}
+
+
+def named(name: str) -> exp.Table:
+    return exp.table_(name, quoted=True)
+
+
+def with_before(query: exp.Query, before: Mapping[str, exp.Query], *, recursive: bool) -> exp.Query:
     """A query with more CTEs, each computed once, before its own."""
     own = query.args.get("with_")
     added = [
@@ -28,23 +48,15 @@ def with_ctes(query: exp.Query, ctes: Mapping[str, exp.Query], *, recursive: boo
             alias=exp.TableAlias(this=exp.to_identifier(name, quoted=True)),
             materialized=True,
         )
-        for name, cte in ctes.items()
+        for name, cte in before.items()
     ]
     query.set("with_", exp.With(expressions=[*added, *(own.expressions if own else [])], recursive=recursive))
     return query
 
 
-def batches_of(blueprint: Blueprint, rows: exp.Select) -> exp.Select:
-    return batches_query(
-        rows.subquery("arranged"),
-        blueprint.batch_columns(),
-        blueprint.specification.plan,
-        held_out=HELD_OUT,
-        position=POSITION,
-    )
-
-
-def training_statement(blueprint: Blueprint, rows: exp.Select, epochs: int) -> exp.Query:
+def training_statement(
+    blueprint: Blueprint, layout: Layout, rows: exp.Select, epochs: int, engine: Engine
+) -> exp.Query:
     """The whole of a training as one statement: from the user's table to the trained parameters.
 
     Parameters
@@ -60,38 +72,41 @@ def training_statement(blueprint: Blueprint, rows: exp.Select, epochs: int) -> e
         Gives layer, parameter, row, col and value of every parameter.
     """
     until = integer(epochs * blueprint.specification.plan.per_epoch)
+    abilities = engine.abilities
     training = recursive_query(
-        blueprint.recursion,
-        state=exp.table_("start", quoted=True),
-        batches=exp.table_("batches", quoted=True),
+        layout,
+        state=named(START),
+        tables=named,
         until=until,
+        in_term=in_term(abilities),
+        copies=abilities.copies,
     )
     recursion = training.args["with_"].expressions
     training.set("with_", None)
-    result = parameter_rows(blueprint, exp.table_(TRAINED, quoted=True), best=True)
-    statement = with_ctes(result, {TRAINED: training}, recursive=True)
-    before = {"batches": batches_of(blueprint, rows), "start": initial_state(blueprint)}
-    statement = with_ctes(statement, before, recursive=True)
-    ctes = statement.args["with_"].expressions
-    statement.set("with_", exp.With(expressions=[*ctes[:2], *recursion, *ctes[2:]], recursive=True))
-    return statement
+    result = parameter_rows(blueprint, layout, named(TRAINED), best=True)
+    with_before(result, {TRAINED: training}, recursive=True)
+    ctes = result.args["with_"].expressions
+    result.set("with_", exp.With(expressions=[*recursion, *ctes], recursive=True))
+    before = {**tables_of(blueprint, layout, rows), START: layout.initial(start_values(blueprint), 0)}
+    return with_before(result, before, recursive=True)
 
 
-def step_statement(blueprint: Blueprint, rows: exp.Select, state: exp.Select) -> exp.Query:
-    """One training step: the state after the next batch, and every tensor on the way as a stage's column."""
-    recursion = blueprint.recursion
-    lowered = lower(recursion.program)
-    turn = exp.Mod(this=column(TICK, "training"), expression=integer(recursion.batches_per_epoch))
-    source = (
-        exp.select(
-            exp.Column(this=exp.Star(), table=exp.to_identifier("training", quoted=True)),
-            *(column(name, "batches") for name in sorted(lowered.inputs - set(recursion.state))),
-        )
-        .from_(exp.table_("training", quoted=True))
-        .join(
-            exp.table_("batches", quoted=True),
-            on=exp.EQ(this=column("batch", "batches"), expression=turn),
-        )
+def step_statement(
+    blueprint: Blueprint,
+    layout: Layout,
+    rows: exp.Select,
+    tick: int,
+    values: Mapping[str, Array],
+    engine: Engine,
+) -> exp.Query:
+    """One training step: the state after the next batch, and all on the way as named queries."""
+    query = nested_query(
+        layout,
+        state=named(START),
+        tables=named,
+        until=integer(tick + 1),
+        steps=1,
+        copies=engine.abilities.copies,
     )
-    query = chain(source, lowered.stages, dict(lowered.outputs))
-    return with_ctes(query, {"batches": batches_of(blueprint, rows), "training": state}, recursive=False)
+    before = {**tables_of(blueprint, layout, rows), START: layout.initial(values, tick)}
+    return with_before(query, before, recursive=False)

@@ -7,36 +7,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 from sqlglot import exp
 
 from selectron.blueprint import Blueprint
 from selectron.engines.base import Engine
 from selectron.errors import DivergenceError, TrainingInterrupted
 from selectron.features.rows import HELD_OUT, POSITION
-from selectron.layouts.batches import batches_query
-from selectron.layouts.storage import (
-    array_from_rows,
-    array_literal,
-    rows_from_array,
-    union_all,
-)
+from selectron.layouts.base import FLAGS, LOG_PREFIX, TICK, Layout
+from selectron.layouts.storage import union_all
+from selectron.planning import Choice, StrategyName, in_term, layout_of, register
+from selectron.program.operations import Array
 from selectron.sql import column, integer, number
-from selectron.store.schema import LOG, PARAMETERS, STATE, TABLES
+from selectron.store.schema import LOG, TABLES
 from selectron.store.store import ModelRecord, Status, Store
-from selectron.strategies.recursive import LOG_PREFIX, recursive_query
+from selectron.strategies.nested import nested_query
+from selectron.strategies.recursive import recursive_query
 
-__all__ = ["BATCHES", "ROWS", "Progress", "Trainer", "parameter_rows", "stored_state"]
+__all__ = ["ROWS", "Progress", "Trainer", "parameter_rows", "start_values", "stored_values"]
 
 # Tables of the connection alone, gone when it closes.
 ROWS: Final = "selectron_rows"
-BATCHES: Final = "selectron_batches"
 NOW: Final = "selectron_now"
 NEXT: Final = "selectron_next"
+LOGGED: Final = "selectron_logged"
 
-# How long a chunk should take, and what a step is first guessed to: a fixed part and nanoseconds a product.
+# How long a chunk should take, and what a step takes for each unit of each row besides the products.
 CHUNK_SECONDS: Final = 1.0
-STEP_SECONDS: Final = 5e-4
-PRODUCT_SECONDS: Final = 2e-9
 UNIT_SECONDS: Final = 5e-8
 
 Expression = exp.Expr
@@ -54,43 +51,33 @@ class Progress:
     seconds: float
 
 
-def initial_state(blueprint: Blueprint) -> exp.Select:
-    """One row: tick 0 and the initial value of each part of the state."""
-    values = [
-        exp.alias_(array_literal(array), name, quoted=True) for name, array in blueprint.step.state.items()
-    ]
-    return exp.select(exp.alias_(exp.cast(integer(0), "bigint"), "tick", quoted=True), *values)
+def start_values(blueprint: Blueprint) -> dict[str, Array]:
+    """The state that training starts from."""
+    return dict(blueprint.step.state)
 
 
-def stored_state(store: Store, model_id: int, blueprint: Blueprint) -> exp.Select:
-    """One row: the tick and the state of a model's last checkpoint."""
-    parameters = {parameter.key: parameter for parameter in blueprint.step.parameters}
-    values = []
-    for name, array in blueprint.step.state.items():
-        if name in parameters:
-            layer, parameter = parameters[name].layer, parameters[name].name
-            rows = store.matrix(PARAMETERS, model_id, layer=layer, parameter=parameter)
+def stored_values(store: Store, model_id: int, blueprint: Blueprint) -> tuple[int, dict[str, Array]]:
+    """The tick and the state of a model's last checkpoint."""
+    values = {name: np.array(array) for name, array in blueprint.step.state.items()}
+    for layer, parameter, row, col, value in store.parameters(model_id):
+        values[f"{layer}.{parameter}"][row, col] = value
+    tick = 0
+    for name, row, col, value in store.state(model_id):
+        if name == TICK:
+            tick = int(value)
         else:
-            rows = store.matrix(STATE, model_id, name=name)
-        values.append(exp.alias_(array_from_rows(rows, shape_of(array)), name, quoted=True))
-    tick = array_from_rows(store.matrix(STATE, model_id, name="tick"), (1, 1))
-    return exp.select(exp.alias_(exp.cast(tick, "bigint"), "tick", quoted=True), *values)
+            values[name][row, col] = value
+    return tick, values
 
 
-def shape_of(array: Any) -> tuple[int, int]:
-    rows, columns = array.shape
-    return rows, columns
-
-
-def parameter_rows(blueprint: Blueprint, source: exp.Table, *, best: bool) -> exp.Query:
-    """A one-row state's parameters as rows; those of the best epoch if asked for and kept."""
+def parameter_rows(blueprint: Blueprint, layout: Layout, source: exp.Table, *, best: bool) -> exp.Query:
+    """A result's parameters as rows of the store; those of the best epoch if asked for and kept."""
     restores = blueprint.step.restores if best else {}
     return union_all(
         [
-            rows_from_array(
+            layout.cells(
                 source,
                 restores.get(parameter.key, parameter.key),
-                parameter.shape,
                 {"layer": parameter.layer, "parameter": parameter.name},
             )
             for parameter in blueprint.step.parameters
@@ -109,6 +96,8 @@ class Trainer:
         The model's row in the store.
     blueprint
         What to train.
+    choice
+        In which layout, by which strategy.
     watch
         Called after each chunk.
     """
@@ -119,6 +108,7 @@ class Trainer:
         store: Store,
         record: ModelRecord,
         blueprint: Blueprint,
+        choice: Choice,
         watch: Callable[[Progress], None],
     ) -> None:
         self.engine = engine
@@ -126,6 +116,9 @@ class Trainer:
         self.record = record
         self.blueprint = blueprint
         self.watch = watch
+        self.choice = choice
+        self.layout = layout_of(engine.abilities, choice.layout, blueprint.repeated)
+        self.made: list[str] = []
         self.per_epoch = blueprint.specification.plan.per_epoch
         self.since_logged = 0.0
         self.checkpointed = record.epochs is not None
@@ -151,47 +144,38 @@ class Trainer:
             self.keep(Status.INTERRUPTED)
             raise
         finally:
-            for name in (ROWS, BATCHES, NOW, NEXT):
+            for name in (ROWS, *self.made, NOW, NEXT, LOGGED):
                 self.engine.drop_temporary(name)
 
     def prepare(self, *, resume: bool) -> None:
         """Make the batches and the state to start from."""
-        plan = self.blueprint.specification.plan
-        batches = batches_query(
+        register(self.engine, self.layout)
+        made = self.layout.tables(
             self.engine.temporary(ROWS),
             self.blueprint.batch_columns(),
-            plan,
+            self.blueprint.specification.plan,
             held_out=HELD_OUT,
             position=POSITION,
         )
-        self.engine.create_temporary(BATCHES, batches)
-        state = (
-            stored_state(self.store, self.record.model_id, self.blueprint)
-            if resume
-            else initial_state(self.blueprint)
-        )
-        self.engine.create_temporary(NOW, state)
+        for name, query in made.items():
+            self.made.append(name)
+            self.engine.create_temporary(name, query(self.engine.temporary))
+        tick, values = 0, start_values(self.blueprint)
         if resume:
-            stopped = exp.EQ(this=column("stopped"), expression=number(0.0))
-            self.engine.run(exp.Update(this=self.engine.temporary(NOW), expressions=[stopped]))
+            tick, values = stored_values(self.store, self.record.model_id, self.blueprint)
+            values["stopped"] = np.zeros((1, 1))
+        self.tick = tick
+        self.engine.create_temporary(NOW, self.layout.initial(values, tick))
 
     def loop(self, epochs: int) -> None:
         """Chunk after chunk, each about a second long and then committed."""
-        tick = int(self.engine.rows(exp.select(column("tick")).from_(self.engine.temporary(NOW)))[0][0])
         end = epochs * self.per_epoch
         ticks = max(1, int(CHUNK_SECONDS / self.guessed_seconds()))
         while True:
-            until = min(end, tick + ticks)
+            until = min(end, self.tick + ticks)
             started = time.perf_counter()
-            query = recursive_query(
-                self.blueprint.recursion,
-                state=self.engine.temporary(NOW),
-                batches=self.engine.temporary(BATCHES),
-                until=integer(until),
-            )
-            self.engine.create_temporary(NEXT, query)
+            state = self.advance(until)
             ran = time.perf_counter() - started
-            state = self.scalars()
             if state["diverged"] or self.lost():
                 raise self.diverged(int(state["step"]))
             over = bool(state["stopped"]) or until == end
@@ -199,51 +183,111 @@ class Trainer:
             committed = time.perf_counter() - started - ran
             if over:
                 return
-            tick = until
+            self.tick = until
             # Committing should not take longer than a tenth of the training.
             target = max(CHUNK_SECONDS, 10 * committed)
             ticks = max(1, int(ticks * min(10.0, target / max(ran, 1e-3))))
 
+    def advance(self, until: int) -> dict[str, Any]:
+        """Train up to a tick, in one statement or several; give the numbers that decide how to go on."""
+        self.logged = self.layout.logged(self.engine.temporary(NEXT))
+        if self.choice.strategy is StrategyName.RECURSIVE:
+            self.engine.create_temporary(NEXT, self.recursive(until))
+            return self.scalars()
+        most = self.blueprint.specification.steps or self.choice.steps
+        tick, state = self.tick, dict[str, Any]()
+        while tick < until and not (state.get("stopped") or state.get("diverged")):
+            steps = min(most, until - tick)
+            if state:
+                # The log of one statement is added up before the next one's result takes its place.
+                self.keep_log(first=tick == self.tick + most)
+                self.engine.rename_temporary(NEXT, NOW)
+            self.engine.create_temporary(NEXT, self.nested(until, steps))
+            state = self.scalars()
+            tick += steps
+        if tick > self.tick + most:
+            self.keep_log(first=False)
+            self.logged = exp.select("*").from_(self.engine.temporary(LOGGED))
+        return state
+
+    def keep_log(self, *, first: bool) -> None:
+        """Move the log of a result into the table of this chunk."""
+        rows = self.layout.logged(self.engine.temporary(NEXT))
+        if first:
+            self.engine.create_temporary(LOGGED, rows)
+        else:
+            self.engine.run(exp.Insert(this=self.engine.temporary(LOGGED), expression=rows))
+
+    def recursive(self, until: int) -> exp.Select:
+        """All steps up to a tick, in one recursive statement."""
+        abilities = self.engine.abilities
+        return recursive_query(
+            self.layout,
+            state=self.engine.temporary(NOW),
+            tables=self.engine.temporary,
+            until=integer(until),
+            in_term=in_term(abilities),
+            copies=abilities.copies,
+        )
+
+    def nested(self, until: int, steps: int) -> exp.Select:
+        """So many steps, in one statement without recursion."""
+        return nested_query(
+            self.layout,
+            state=self.engine.temporary(NOW),
+            tables=self.engine.temporary,
+            until=integer(until),
+            steps=steps,
+            copies=self.engine.abilities.copies,
+        )
+
     def guessed_seconds(self) -> float:
         """A first guess at how long a step takes."""
-        parameters = sum(parameter.initial.size for parameter in self.blueprint.step.parameters)
         units = self.blueprint.inputs.units + sum(
             layer.units for layer in self.blueprint.specification.network.layers
         )
-        rows = self.blueprint.specification.plan.size
-        return STEP_SECONDS + rows * (2 * parameters * PRODUCT_SECONDS + units * UNIT_SECONDS)
+        return self.choice.seconds + self.blueprint.specification.plan.size * units * UNIT_SECONDS
 
     def scalars(self) -> dict[str, Any]:
-        """The numbers of the new state that decide how to go on, and the last logged values."""
-        names = ["tick", "step", "epoch", "diverged", "stopped"]
-        logs = list(self.blueprint.recursion.logs)
-        counted = exp.Anonymous(this="len", expressions=[column(logs[0])])
-        lasts = [exp.Bracket(this=column(name), expressions=[integer(-1)], offset=1) for name in logs]
-        query = exp.select(*map(column, names), counted, *lasts).from_(self.engine.temporary(NEXT))
-        row = self.engine.rows(query)[0]
-        return dict(zip([*names, "logged", *logs], row, strict=True))
+        """The numbers of the new state that decide how to go on."""
+        names = [TICK, "step", "epoch", *FLAGS]
+        (row,) = self.engine.rows(self.layout.scalars(self.engine.temporary(NEXT), names))
+        return dict(zip(names, row, strict=True))
+
+    def last_log(self) -> tuple[int, dict[str, Any]]:
+        """How many epochs ended since the last checkpoint, and what the last of them logged."""
+        logs = [name.removeprefix(LOG_PREFIX) for name in self.blueprint.repeated.logs]
+        total = exp.Window(this=exp.Count(this=exp.Star()))
+        rows = self.logged.copy().subquery("epochs")
+        last = exp.select(total, *map(column, logs)).from_(rows, copy=False)
+        order = exp.Ordered(this=column("place"), desc=True, nulls_first=False)
+        found = self.engine.rows(last.order_by(order, copy=False).limit(1, copy=False))
+        return (int(found[0][0]), dict(zip(logs, found[0][1:], strict=True))) if found else (0, {})
 
     def lost(self) -> bool:
         """Whether a parameter is NaN or too large to go on from, as the chunk's last update left it."""
-        rows = exp.Subquery(this=parameter_rows(self.blueprint, self.engine.temporary(NEXT), best=False))
+        cells = parameter_rows(self.blueprint, self.layout, self.engine.temporary(NEXT), best=False)
+        rows = exp.Subquery(this=cells, alias=exp.TableAlias(this=exp.to_identifier("cells")))
         fine = exp.LT(this=exp.Abs(this=column("value")), expression=number(1e300))
-        query = exp.select(exp.Count(this=exp.Star())).from_(rows, copy=False).where(exp.Not(this=fine))
-        return bool(self.engine.rows(query)[0][0])
+        # A NaN is NULL on some engines.
+        counted = exp.Sum(this=exp.Case(ifs=[exp.If(this=fine, true=integer(0))], default=integer(1)))
+        return bool(self.engine.rows(exp.select(counted).from_(rows, copy=False))[0][0])
 
     def checkpoint(self, state: Mapping[str, Any], ran: float, *, over: bool) -> None:
         """Commit the new state, which then is the one to go on from."""
         self.since_logged += ran
-        logged = int(state["logged"])
+        logged, log = self.last_log()
         seconds = self.since_logged / logged if logged else 0.0
         if logged:
             self.since_logged = 0.0
         status = Status.FINISHED if over else Status.TRAINING
         self.epochs_done = int(state["epoch"])
+        result = self.engine.temporary(NEXT)
         self.store.checkpoint(
             self.record.model_id,
-            parameters=parameter_rows(self.blueprint, self.engine.temporary(NEXT), best=over),
-            state=self.state_rows(),
-            log=self.log_rows(self.epochs_done - logged, logged, seconds) if logged else None,
+            parameters=parameter_rows(self.blueprint, self.layout, result, best=over),
+            state=self.state_rows(result),
+            log=self.log_rows(self.epochs_done - logged, seconds) if logged else None,
             epochs=self.epochs_done,
             steps=int(state["step"]),
             status=status,
@@ -254,51 +298,34 @@ class Trainer:
             Progress(
                 epoch=self.epochs_done,
                 epochs=self.blueprint.specification.training.epochs,
-                training_loss=state[f"{LOG_PREFIX}training_loss"],
-                validation_loss=state.get(f"{LOG_PREFIX}validation_loss"),
-                metric=state.get(f"{LOG_PREFIX}metric"),
+                training_loss=log.get("training_loss"),
+                validation_loss=log.get("validation_loss"),
+                metric=log.get("metric"),
                 seconds=ran,
             )
         )
 
-    def state_rows(self) -> exp.Query:
+    def state_rows(self, result: exp.Table) -> exp.Query:
         """The state but for the parameters, as rows of the store."""
         parameters = {parameter.key for parameter in self.blueprint.step.parameters}
-        shapes = {
-            "tick": (1, 1),
-            **{
-                name: shape_of(array)
-                for name, array in self.blueprint.step.state.items()
-                if name not in parameters
-            },
-        }
-        return union_all(
-            [
-                rows_from_array(self.engine.temporary(NEXT), name, shape, {"name": name})
-                for name, shape in shapes.items()
-            ]
-        )
+        names = [TICK, *(name for name in self.blueprint.step.state if name not in parameters)]
+        return union_all([self.layout.cells(result, name, {"name": name}) for name in names])
 
-    def log_rows(self, epochs_before: int, logged: int, seconds: float) -> exp.Query:
+    def log_rows(self, epochs_before: int, seconds: float) -> exp.Query:
         """The epochs that the chunk ended, as rows of the log."""
-        logs = set(self.blueprint.recursion.logs)
-        place = exp.Anonymous(this="range", expressions=[integer(1), integer(logged + 1)])
-        columns: dict[str, Expression] = {}
-        for name in list(TABLES[LOG])[2:-2]:
-            held = f"{LOG_PREFIX}{name}"
-            values = exp.Anonymous(this="unnest", expressions=[column(held)])
-            columns[name] = values if held in logs else exp.cast(exp.Null(), "double")
-        unnested = exp.select(
-            exp.alias_(exp.Anonymous(this="unnest", expressions=[place]), "place", quoted=True),
-            *(exp.alias_(value, name, quoted=True) for name, value in columns.items()),
-        ).from_(self.engine.temporary(NEXT))
-        epoch = exp.Add(this=column("place"), expression=integer(epochs_before))
+        logs = {name.removeprefix(LOG_PREFIX) for name in self.blueprint.repeated.logs}
+        order = exp.Order(expressions=[exp.Ordered(this=column("place"), nulls_first=False)])
+        place = exp.Window(this=exp.RowNumber(), order=order)
+        columns: dict[str, Expression] = {
+            name: column(name) if name in logs else exp.cast(exp.Null(), "double")
+            for name in list(TABLES[LOG])[2:-2]
+        }
         return exp.select(
-            exp.alias_(epoch, "epoch", quoted=True),
-            *(column(name) for name in columns),
+            exp.alias_(exp.Add(this=place, expression=integer(epochs_before)), "epoch", quoted=True),
+            *(exp.alias_(value, name, quoted=True) for name, value in columns.items()),
             exp.alias_(number(seconds), "seconds", quoted=True),
             exp.alias_(exp.cast(exp.CurrentTimestamp(), "timestamp"), "finished_at", quoted=True),
-        ).from_(unnested.subquery("epochs", copy=False), copy=False)
+        ).from_(self.logged.copy().subquery("epochs"), copy=False)
 
     def diverged(self, step: int) -> DivergenceError:
         """Say that training diverged; forget the model if it has no checkpoint."""

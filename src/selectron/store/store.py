@@ -348,7 +348,15 @@ class Store:
     def select(self, name: str, columns: Sequence[str], model_id: int, *order: str) -> list[tuple[Any, ...]]:
         mine = exp.EQ(this=column("model_id"), expression=integer(model_id))
         query = exp.select(*map(column, columns)).from_(table(name)).where(mine)
-        return self.engine.rows(query.order_by(*map(column, order)))
+        return self.engine.rows(query.order_by(*map(column, order)) if order else query)
+
+    def parameters(self, model_id: int) -> list[tuple[Any, ...]]:
+        """The parameters of a model's checkpoint: layer, parameter, row, col and value."""
+        return self.select(PARAMETERS, list(TABLES[PARAMETERS])[1:], model_id)
+
+    def state(self, model_id: int) -> list[tuple[Any, ...]]:
+        """The rest of the state of a model's checkpoint: name, row, col and value."""
+        return self.select(STATE, list(TABLES[STATE])[1:], model_id)
 
     def matrix(self, stored_in: str, model_id: int, **equal: str) -> exp.Select:
         """A query of the rows of a stored matrix: row, col and value."""
