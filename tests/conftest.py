@@ -12,6 +12,7 @@ import torch
 import selectron
 from selectron.engines.base import Engine
 from selectron.engines.duckdb import DuckDB
+from selectron.engines.sqlite import SQLite
 
 torch.set_num_threads(1)
 
@@ -32,7 +33,10 @@ def penguins() -> str:
 
 
 # How a test gets a fresh database of each engine.
-OPENERS: dict[str, Callable[[ExitStack], Engine]] = {"duckdb": lambda stack: DuckDB()}
+OPENERS: dict[str, Callable[[ExitStack], Engine]] = {
+    "duckdb": lambda stack: DuckDB(),
+    "sqlite": lambda stack: SQLite(),
+}
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "network": "errors",
         "program": "errors",
         "engines.base": "errors sql",
-        "engines.*": "errors sql serialization engines.base",
+        "engines.files": "errors engines.base",
+        "engines.*": "errors sql serialization engines.base engines.files",
         "training": "errors network program",
         "features": "errors sql serialization engines.base program",
         "store": "errors sql serialization engines.base",
@@ -55,7 +56,7 @@ def part_of(dotted: str) -> str:
     """The part that a module below `selectron` belongs to, from its dotted name without `selectron`."""
     first, _, rest = dotted.partition(".")
     if first == "engines" and rest:
-        return "engines.base" if rest.split(".")[0] == "base" else f"engines.{rest.split('.')[0]}"
+        return f"engines.{rest.split('.')[0]}"
     return first or "__init__"
 
 

@@ -16,7 +16,7 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
 from selectron.database import Database, connect
-from selectron.engines.duckdb import READERS
+from selectron.engines.files import READERS
 from selectron.errors import ConfigurationError, SelectronError, TrainingInterrupted
 from selectron.evaluation import Evaluation
 from selectron.features.options import NULL_POLICIES, SCALINGS, FeatureOptions

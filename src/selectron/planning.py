@@ -23,6 +23,7 @@ __all__ = [
     "choose",
     "gap_of",
     "in_term",
+    "is_staged",
     "layout_of",
     "parse_layout",
     "parse_strategy",
@@ -51,6 +52,11 @@ def in_term(abilities: Abilities) -> bool:
     return abilities.recursion in (Recursion.SCALAR, Recursion.ROW)
 
 
+def is_staged(abilities: Abilities, layout: LayoutName) -> bool:
+    """Whether each relation of a step is made as a table of its own."""
+    return layout is LayoutName.RELATIONS and abilities.expands
+
+
 def gap_of(abilities: Abilities, layout: LayoutName, strategy: StrategyName) -> str | None:
     """Why an engine cannot run a layout with a strategy; None if it can.
 
@@ -59,6 +65,8 @@ def gap_of(abilities: Abilities, layout: LayoutName, strategy: StrategyName) -> 
     """
     if layout is LayoutName.ARRAYS:
         return "it has neither lists nor functions of ours" if abilities.arrays is Arrays.NONE else None
+    if layout is LayoutName.RELATIONS and strategy is StrategyName.NESTED and abilities.expands:
+        return "each reference to a named query expands it anew, and relations are read several times"
     if strategy is StrategyName.RECURSIVE and in_term(abilities):
         return "a recursive term that may not aggregate cannot sum over the rows of a batch"
     return None
@@ -67,7 +75,7 @@ def gap_of(abilities: Abilities, layout: LayoutName, strategy: StrategyName) -> 
 def layout_of(abilities: Abilities, name: LayoutName, step: Step) -> Layout:
     """A step in a layout, as the engine does it."""
     if name is LayoutName.COLUMNS:
-        return ColumnsLayout(step)
+        return ColumnsLayout(step, in_line=abilities.expands)
     if name is LayoutName.RELATIONS:
         return RelationsLayout(step)
     return ListsLayout(step) if abilities.arrays is Arrays.LISTS else FunctionsLayout(step)

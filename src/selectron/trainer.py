@@ -16,12 +16,12 @@ from selectron.errors import DivergenceError, TrainingInterrupted
 from selectron.features.rows import HELD_OUT, POSITION
 from selectron.layouts.base import FLAGS, LOG_PREFIX, TICK, Layout
 from selectron.layouts.storage import union_all
-from selectron.planning import Choice, StrategyName, in_term, layout_of, register
+from selectron.planning import Choice, StrategyName, in_term, is_staged, layout_of, register
 from selectron.program.operations import Array
 from selectron.sql import column, integer, number
 from selectron.store.schema import LOG, TABLES
 from selectron.store.store import ModelRecord, Status, Store
-from selectron.strategies.nested import nested_query
+from selectron.strategies.nested import nested_query, staged_queries
 from selectron.strategies.recursive import recursive_query
 
 __all__ = ["ROWS", "Progress", "Trainer", "parameter_rows", "start_values", "stored_values"]
@@ -195,6 +195,8 @@ class Trainer:
             self.engine.create_temporary(NEXT, self.recursive(until))
             return self.scalars()
         most = self.blueprint.specification.steps or self.choice.steps
+        if is_staged(self.engine.abilities, self.choice.layout):
+            most = 1
         tick, state = self.tick, dict[str, Any]()
         while tick < until and not (state.get("stopped") or state.get("diverged")):
             steps = min(most, until - tick)
@@ -202,7 +204,7 @@ class Trainer:
                 # The log of one statement is added up before the next one's result takes its place.
                 self.keep_log(first=tick == self.tick + most)
                 self.engine.rename_temporary(NEXT, NOW)
-            self.engine.create_temporary(NEXT, self.nested(until, steps))
+            self.engine.create_temporary(NEXT, self.stepped(until, steps))
             state = self.scalars()
             tick += steps
         if tick > self.tick + most:
@@ -229,6 +231,22 @@ class Trainer:
             in_term=in_term(abilities),
             copies=abilities.copies,
         )
+
+    def stepped(self, until: int, steps: int) -> exp.Select:
+        """So many steps, the relations on the way made as tables first if that is how the engine does it."""
+        if not is_staged(self.engine.abilities, self.choice.layout):
+            return self.nested(until, steps)
+        made, result = staged_queries(
+            self.layout,
+            state=self.engine.temporary(NOW),
+            tables=self.engine.temporary,
+            until=integer(until),
+        )
+        for name, query in made:
+            if name not in self.made:
+                self.made.append(name)
+            self.engine.create_temporary(name, query)
+        return result
 
     def nested(self, until: int, steps: int) -> exp.Select:
         """So many steps, in one statement without recursion."""

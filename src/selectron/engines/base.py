@@ -87,6 +87,8 @@ class Abilities:
     arrays: Arrays
     # Whether expressions of a query are copied into whatever reads it, and computed at each reading.
     copies: bool = False
+    # Whether each reference to a named query expands it anew: two in each of many grow exponentially.
+    expands: bool = False
 
 
 class Engine(Protocol):

@@ -22,20 +22,10 @@ from selectron.engines.base import (
     Relation,
     Row,
 )
+from selectron.engines.files import READERS, reader_of
 from selectron.errors import ColumnError, DataError, EngineError
 
 __all__ = ["DuckDB"]
-
-# How a file is read, by the end of its name.
-READERS: Final = {
-    ".csv": "read_csv",
-    ".csv.gz": "read_csv",
-    ".tsv": "read_csv",
-    ".parquet": "read_parquet",
-    ".json": "read_json",
-    ".jsonl": "read_json",
-    ".ndjson": "read_json",
-}
 
 NUMBERS: Final = frozenset(
     [
@@ -399,11 +389,6 @@ def query_relation(text: str) -> Relation:
     if not isinstance(parsed, exp.Query):
         raise DataError("Only a query (SELECT, WITH, FROM, VALUES) can stand for a table.")
     return Relation(parsed.subquery("source"), "the query")
-
-
-def reader_of(path: str) -> str | None:
-    """The function that reads such a file, if there is one."""
-    return next((reader for end, reader in READERS.items() if path.lower().endswith(end)), None)
 
 
 def kind_of(type_: str) -> ColumnKind:

@@ -41,13 +41,20 @@ OF_BATCH: Final = ("is_training", "ends_epoch", BATCH_ROWS)
 # What the tick and the batch are called beside the state and the rows, which have columns of these names.
 NOW: Final = "now"
 TURN: Final = "turn"
+# Of a row, whether its batch trains: not called as the batch's own column, which it meets.
+TRAINS: Final = "trains"
 
 
 @dataclass(frozen=True)
 class ColumnsLayout:
-    """A step as CTEs over one-row relations and the rows of a batch."""
+    """A step as CTEs over one-row relations and the rows of a batch.
+
+    `in_line` if each relation may be read once only, as where a reference to a CTE expands it anew: then the
+    state travels along with the rows.
+    """
 
     step: Step
+    in_line: bool = False
 
     keyed: Final = False
 
@@ -71,7 +78,7 @@ class ColumnsLayout:
         batch, place, is_training = numbered_batches(plan, held_out=held_out, position=position)
         values: dict[str, Expression] = {
             BATCH_NUMBER: batch,
-            "is_training": is_training,
+            TRAINS: is_training,
             ROW_IN_BATCH: exp.cast(place, "double"),
         }
         for name, units in columns.tensors.items():
@@ -84,7 +91,7 @@ class ColumnsLayout:
             ends = exp.EQ(this=column(BATCH_NUMBER), expression=integer(plan.per_epoch - 1))
             own: dict[str, Expression] = {
                 BATCH_NUMBER: column(BATCH_NUMBER),
-                "is_training": exp.Max(this=column("is_training")),
+                "is_training": exp.Max(this=column(TRAINS)),
                 "ends_epoch": exp.Case(ifs=[exp.If(this=ends, true=number(1.0))], default=number(0.0)),
                 BATCH_ROWS: exp.cast(exp.Count(this=exp.Star()), "double"),
             }
@@ -120,6 +127,8 @@ class ColumnsLayout:
 
     def chain(self, state: exp.Table, tables: Tables, until: Expression, prefix: str) -> list[Cte]:
         """One-row stages, stages over rows, sums, and so on, to the next state."""
+        if self.in_line:
+            return in_line(self, state, tables, until, prefix)
         return Chain(self, state, tables, prefix).run(until)
 
     @cached_property
@@ -327,6 +336,59 @@ class Chain:
         else:
             query = select(columns, quoted(self.rows.name), [*others])
         return query.group_by(column(BATCH_NUMBER), copy=False) if link.grouped else query
+
+
+def in_line(
+    layout: ColumnsLayout, state: exp.Table, tables: Tables, until: Expression, prefix: str
+) -> list[Cte]:
+    """The CTEs of one step, each read by the next alone.
+
+    The state travels along as columns of every row, and through sums as the greatest of equal values.
+    """
+    final = Link("next", tuple((name, layout.next_values[name]) for name in layout.columns))
+    links = [*layout.links, final]
+    # What is read after each relation.
+    live: set[str] = set()
+    after: list[set[str]] = []
+    for link in reversed(links):
+        after.append(live)
+        live = (live - {name for name, _ in link.columns}) | read_by(value for _, value in link.columns)
+    after.reverse()
+    of_rows = layout.row_names - {BATCH_NUMBER}
+    gate = layout.gate(state, tables, until)
+    states = sorted(name for name in live if name in layout.columns)
+    gate = gate.select(*(column(name, state.alias_or_name) for name in states), copy=False)
+    made = [Cte(f"{prefix}batch", gate)]
+    joined = summed = False
+    for place, link in enumerate(links):
+        name = f"{prefix}{link.name}"
+        kept = sorted((after[place] - {own for own, _ in link.columns}) | {TURN})
+        own = link.columns
+        last = link.grouped and not any(later.of_rows for later in links[place:])
+        if link.grouped and not last:
+            # Rows are still needed: the sums stand beside each of them.
+            own = tuple((label, exp.Window(this=value, partition_by=[column(TURN)])) for label, value in own)
+        rows_here = (link.of_rows or link.grouped) and not joined
+        if not (joined or rows_here) or summed:
+            kept = [label for label in kept if label not in of_rows]
+        if last:
+            carried = [
+                (label, exp.Max(this=column(label)) if label != TURN else column(label)) for label in kept
+            ]
+        else:
+            carried = [(label, column(label)) for label in kept]
+        columns = [*carried, *own] if link is not final else list(own)
+        query = select(columns, quoted(made[-1].name))
+        if rows_here:
+            examples = exp.alias_(tables(EXAMPLES), EXAMPLES, table=True)
+            same = exp.EQ(this=column(BATCH_NUMBER), expression=column(TURN))
+            query = query.join(examples, on=same, copy=False)
+            joined = True
+        if last:
+            query = query.group_by(column(TURN), copy=False)
+            summed = True
+        made.append(Cte(name, query, Fence.STATE if link is final else Fence.STAGE))
+    return made
 
 
 def quoted(name: str) -> exp.Identifier:

@@ -13,7 +13,7 @@ from sqlglot import exp
 from selectron.layouts.base import Cte, Fence, Layout, Tables
 from selectron.layouts.storage import union_all
 
-__all__ = ["nested_query", "with_ctes"]
+__all__ = ["nested_query", "staged_queries", "with_ctes"]
 
 Expression = exp.Expr
 
@@ -58,6 +58,28 @@ def nested_query(
         ctes.append(Cte(STATES, union_all(reads), Fence.STATE))
         states = STATES
     return with_ctes(layout.result(exp.table_(states, quoted=True)), ctes, copies=copies)
+
+
+def staged_queries(
+    layout: Layout, *, state: exp.Table | exp.Subquery, tables: Tables, until: Expression
+) -> tuple[list[tuple[str, exp.Query]], exp.Select]:
+    """One step as a table for each relation on the way, to be made in order, and the query of the result.
+
+    For engines that expand a CTE at each reference to it; the names are those of tables of the connection.
+    """
+    start = "selectron_start"
+    ctes = [Cte(start, layout.anchor(state)), *layout.chain(tables(start), tables, until, "selectron_")]
+    names = {cte.name for cte in ctes}
+
+    def resolved(query: exp.Query) -> exp.Query:
+        for table in query.find_all(exp.Table):
+            if table.name in names and not table.db:
+                alias = table.alias or table.name
+                table.replace(exp.alias_(tables(table.name), alias, table=True, quoted=True))
+        return query
+
+    made = [(cte.name, resolved(cte.query.copy())) for cte in ctes]
+    return made, layout.result(tables(made[-1][0]))
 
 
 def with_ctes(query: exp.Select, ctes: Sequence[Cte], *, copies: bool) -> exp.Select:

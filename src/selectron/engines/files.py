@@ -1,0 +1,168 @@
+"""Files and data frames as rows, for engines that cannot read them themselves: DuckDB reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+
+from selectron.engines.base import ColumnKind
+from selectron.errors import DataError, EngineError
+
+__all__ = ["READERS", "Rows", "is_file", "reader_of", "rows_of", "to_frame", "write_file"]
+
+# How a file is read, by the end of its name.
+READERS: Final = {
+    ".csv": "read_csv",
+    ".csv.gz": "read_csv",
+    ".tsv": "read_csv",
+    ".parquet": "read_parquet",
+    ".json": "read_json",
+    ".jsonl": "read_json",
+    ".ndjson": "read_json",
+}
+NUMBERS: Final = frozenset(
+    [
+        *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"),
+        *("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"),
+        *("FLOAT", "DOUBLE"),
+    ]
+)
+BATCH: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows with the names and kinds of their columns; whole numbers are told from others."""
+
+    names: tuple[str, ...]
+    kinds: tuple[ColumnKind, ...]
+    whole: tuple[bool, ...]
+    rows: Iterator[tuple[Any, ...]]
+
+
+def reader_of(path: str) -> str | None:
+    """The function that reads such a file, if there is one.
+
+    >>> reader_of("a.CSV"), reader_of("a.txt")
+    ('read_csv', None)
+    """
+    return next((reader for end, reader in READERS.items() if path.lower().endswith(end)), None)
+
+
+def is_file(path: str) -> bool:
+    """Whether a name is that of a file of data."""
+    return reader_of(path) is not None
+
+
+def kind_of(type_: str) -> ColumnKind:
+    """What a DuckDB type means to a network."""
+    base = type_.split("(")[0]
+    if type_.endswith("]"):
+        return ColumnKind.OTHER
+    if base in NUMBERS or base == "DECIMAL":
+        return ColumnKind.NUMBER
+    if base.startswith("TIMESTAMP"):
+        return ColumnKind.TIMESTAMP
+    plain = {"BOOLEAN": ColumnKind.BOOLEAN, "DATE": ColumnKind.DATE}
+    plain |= dict.fromkeys(["VARCHAR", "UUID", "ENUM"], ColumnKind.TEXT)
+    return plain.get(base, ColumnKind.OTHER)
+
+
+def rows_of(source: object) -> Rows:
+    """The rows of a CSV, Parquet or JSON file, or of a pandas, Polars or Arrow frame.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read.
+    """
+    connection = duckdb.connect()
+    try:
+        if isinstance(source, (str, Path)):
+            path = str(source)
+            reader = reader_of(path)
+            if reader is None:
+                raise DataError(
+                    f"File {path!r} is of no kind that can be read.", hint=f"Use one of {', '.join(READERS)}."
+                )
+            if not any(mark in path for mark in "*?[") and "://" not in path and not Path(path).exists():
+                raise DataError(f"There is no file {path!r}.", hint="Check the path.")
+            relation = connection.execute(f"SELECT * FROM {reader}(?)", [path])
+        else:
+            connection.register("frame", source)
+            relation = connection.execute("SELECT * FROM frame")
+    except (duckdb.Error, TypeError) as error:
+        text = str(error).splitlines()[0]
+        raise DataError(
+            f"A {type(source).__name__} cannot be read: {text}",
+            hint="Give a table or view name, a query, a file, or a pandas, Polars or Arrow frame.",
+        ) from error
+    names = tuple(str(column[0]) for column in relation.description or ())
+    types = [str(column[1]) for column in relation.description or ()]
+    whole = tuple(type_.endswith(("INT", "INTEGER")) for type_ in types)
+    return Rows(names, tuple(map(kind_of, types)), whole, batches(relation))
+
+
+def batches(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+    while rows := result.fetchmany(BATCH):
+        yield from rows
+
+
+def loaded(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> duckdb.DuckDBPyRelation:
+    """Rows as something that DuckDB writes and hands to data frames."""
+    try:
+        import pyarrow as pa  # type: ignore[import-untyped,unused-ignore]
+    except ImportError as error:
+        raise EngineError(
+            "Rows become a frame or a Parquet file through pyarrow, which is not installed.",
+            hint="Install pyarrow.",
+        ) from error
+    columns = [[row[place] for row in rows] for place in range(len(names))]
+    table = pa.Table.from_arrays([pa.array(column) for column in columns], names=list(names))
+    connection = duckdb.connect()
+    connection.register("rows", table)
+    return connection.sql("SELECT * FROM rows")
+
+
+def to_frame(names: Sequence[str], rows: Sequence[Sequence[Any]], kind: str) -> Any:
+    """Rows as a frame: ``"pandas"``, ``"polars"`` or ``"arrow"``.
+
+    Raises
+    ------
+    EngineError
+        If that library is not installed.
+    """
+    relation = loaded(names, rows)
+    makers: dict[str, Callable[[], Any]] = {
+        "pandas": relation.df,
+        "polars": relation.pl,
+        "arrow": relation.to_arrow_table,
+    }
+    try:
+        return makers[kind]()
+    except ImportError as error:
+        raise EngineError(f"A {kind} frame needs a library that is not installed.") from error
+
+
+def write_file(names: Sequence[str], rows: Sequence[Sequence[Any]], path: str) -> None:
+    """Rows into a .csv, .parquet or .json file.
+
+    Raises
+    ------
+    EngineError
+        If it cannot be written.
+    """
+    relation = loaded(names, rows)
+    try:
+        if path.lower().endswith(".csv"):
+            relation.write_csv(path)
+        elif path.lower().endswith(".parquet"):
+            relation.write_parquet(path)
+        else:
+            relation.query("rows", f"COPY rows TO '{path.replace(chr(39), chr(39) * 2)}' (FORMAT json)")
+    except duckdb.Error as error:
+        raise EngineError(f"File {path!r} cannot be written: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,527 @@
+"""SQLite: the standard library's, with NumPy functions of ours where tensors are values."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.dialects.sqlite import SQLite as SQLiteDialect
+from sqlglot.generators.sqlite import SQLiteGenerator
+
+from selectron.engines.base import (
+    Abilities,
+    Arrays,
+    Column,
+    ColumnKind,
+    Limits,
+    Recursion,
+    Relation,
+    Row,
+)
+from selectron.engines.files import is_file, rows_of, to_frame, write_file
+from selectron.errors import ColumnError, DataError, EngineError
+
+__all__ = ["SQLite"]
+
+Expression = exp.Expr
+
+QUERY_WORDS: Final = ("select", "with", "values", "(")
+HEADER: Final = b"SQLite format 3\x00"
+
+# ----------------------------------------------------------------------------------------- spelling
+
+FIELDS: Final = {"DOY": "%j", "DOW": "%w", "HOUR": "%H"}
+
+
+def call(name: str, *arguments: Expression) -> Expression:
+    return exp.Anonymous(this=name, expressions=list(arguments))
+
+
+def strftime(form: str, value: Expression) -> Expression:
+    return exp.cast(call("strftime", exp.Literal.string(form), value), "double")
+
+
+def scalar_of(name: str) -> Callable[[list[Expression]], Expression]:
+    """A function of several numbers that is an aggregate if it has one."""
+    return lambda arguments: arguments[0] if len(arguments) == 1 else call(name, *arguments)
+
+
+def epoch(arguments: list[Expression]) -> Expression:
+    """Seconds since 1970, with milliseconds."""
+    (value,) = arguments
+    fraction = exp.Sub(this=strftime("%f", value.copy()), expression=strftime("%S", value.copy()))
+    return exp.paren(exp.Add(this=strftime("%s", value), expression=fraction))
+
+
+# Functions that are called otherwise here. Dates are text in ISO's form, so a moment is the value itself.
+FUNCTIONS: Final[dict[str, Callable[[list[Expression]], Expression]]] = {
+    "greatest": scalar_of("max"),
+    "least": scalar_of("min"),
+    "epoch": epoch,
+    "epoch_us": lambda arguments: arguments[0],
+    "make_timestamp": lambda arguments: arguments[0],
+    "any_value": lambda arguments: exp.Max(this=arguments[0]),
+}
+
+
+class Spelling(SQLiteDialect):
+    """How SQLite spells what the layers above build."""
+
+    class Generator(SQLiteGenerator):
+        TYPE_MAPPING: ClassVar = {
+            **SQLiteGenerator.TYPE_MAPPING,
+            exp.DataType.Type.TIMESTAMP: "TEXT",
+            exp.DataType.Type.DOUBLE: "REAL",
+        }
+
+        def anonymous_sql(self, expression: exp.Anonymous) -> str:
+            rewrite = FUNCTIONS.get(str(expression.this).lower())
+            if rewrite is not None:
+                return self.sql(rewrite(expression.expressions))
+            return super().anonymous_sql(expression)
+
+        def extract_sql(self, expression: exp.Extract) -> str:
+            return self.sql(strftime(FIELDS[expression.name.upper()], expression.expression))
+
+        def isnan_sql(self, expression: exp.IsNan) -> str:
+            # NaN is NULL here; what is left is never unequal to itself.
+            return self.sql(exp.NEQ(this=expression.this, expression=expression.this.copy()))
+
+        def intdiv_sql(self, expression: exp.IntDiv) -> str:
+            return self.binary(expression, "/")
+
+        def cast_sql(self, expression: exp.Cast, safe_prefix: str | None = None) -> str:
+            value = expression.this
+            if expression.is_type("boolean"):
+                return f"({self.sql(value)} <> 0)"
+            if isinstance(value, exp.Literal) and value.is_string and value.name in ("inf", "-inf"):
+                return "9e999" if value.name == "inf" else "-9e999"
+            return super().cast_sql(expression, safe_prefix)
+
+        def values_sql(self, expression: exp.Values, values_as_table: bool = True) -> str:
+            alias = expression.args.get("alias")
+            if alias is None or not alias.columns:
+                return super().values_sql(expression, values_as_table)
+            # Columns of VALUES cannot be named, but are called column1 and so on.
+            rows = self.expressions(sqls=[self.sql(row) for row in expression.expressions], flat=True)
+            names = ", ".join(
+                f"column{place} AS {self.sql(name)}" for place, name in enumerate(alias.columns, start=1)
+            )
+            return f"(SELECT {names} FROM (VALUES {rows})) AS {self.sql(alias.this)}"
+
+
+class Deviation:
+    """The standard deviation of a population; two passes, since sums of squares lose digits."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def step(self, value: float | None) -> None:
+        if value is not None:
+            self.values.append(float(value))
+
+    def finalize(self) -> float | None:
+        variance = Variance.of(self.values)
+        return None if variance is None else math.sqrt(variance)
+
+
+class Variance(Deviation):
+    """The variance of a population."""
+
+    @staticmethod
+    def of(values: list[float]) -> float | None:
+        if not values:
+            return None
+        mean = math.fsum(values) / len(values)
+        return math.fsum((value - mean) ** 2 for value in values) / len(values)
+
+    def finalize(self) -> float | None:
+        return Variance.of(self.values)
+
+
+# ------------------------------------------------------------------------------------------- engine
+
+DECLARED: Final = (
+    ("BOOL", ColumnKind.BOOLEAN),
+    ("INT", ColumnKind.NUMBER),
+    ("DATETIME", ColumnKind.TIMESTAMP),
+    ("TIMESTAMP", ColumnKind.TIMESTAMP),
+    ("DATE", ColumnKind.DATE),
+    ("CHAR", ColumnKind.TEXT),
+    ("TEXT", ColumnKind.TEXT),
+    ("CLOB", ColumnKind.TEXT),
+    ("UUID", ColumnKind.TEXT),
+    ("REAL", ColumnKind.NUMBER),
+    ("FLOA", ColumnKind.NUMBER),
+    ("DOUB", ColumnKind.NUMBER),
+    ("NUM", ColumnKind.NUMBER),
+    ("DEC", ColumnKind.NUMBER),
+)
+TYPES: Final = {
+    ColumnKind.BOOLEAN: "BOOLEAN",
+    ColumnKind.NUMBER: "REAL",
+    ColumnKind.DATE: "DATE",
+    ColumnKind.TIMESTAMP: "TIMESTAMP",
+    ColumnKind.TEXT: "TEXT",
+    ColumnKind.OTHER: "BLOB",
+}
+
+
+class SQLite:
+    """A SQLite database: a file, or memory.
+
+    Parameters
+    ----------
+    path
+        The database file, created when missing; ``":memory:"`` for none.
+    read_only
+        Open without the right to write. The file must exist.
+
+    Raises
+    ------
+    EngineError
+        If the file is no database, is locked by another process, or cannot be created.
+
+    Examples
+    --------
+    >>> engine = SQLite()
+    >>> engine.rows(sqlglot.parse_one("SELECT 42 AS answer"))
+    [(42,)]
+    """
+
+    dialect: Final = "sqlite"
+    limits: Final = Limits(
+        columns=2_000, expression_depth=1_000, arguments=127, compound_selects=500, statement_bytes=1_000_000
+    )
+    abilities: Final = Abilities(Recursion.SCALAR, Arrays.FUNCTIONS, copies=True, expands=True)
+
+    def __init__(self, path: str | Path = ":memory:", *, read_only: bool = False) -> None:
+        self.path = str(path)
+        self.read_only = read_only
+        self.connection = open_connection(self.path, read_only=read_only)
+        self.frame_numbers = itertools.count(1)
+        self.register_aggregate("stddev_pop", 1, Deviation)
+        self.register_aggregate("var_pop", 1, Variance)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+    def interrupt(self) -> None:
+        """Stop the running statement, from another thread."""
+        self.connection.interrupt()
+
+    def register(self, name: str, arity: int, function: Callable[..., Any]) -> None:
+        """Let SQL of this connection call a function."""
+        self.connection.create_function(name, arity, function, deterministic=True)
+
+    def register_aggregate(self, name: str, arity: int, aggregate: type[Any]) -> None:
+        """Let SQL of this connection call an aggregate."""
+        self.connection.create_aggregate(name, arity, aggregate)
+
+    def sql(self, statement: exp.Expr, *, pretty: bool = False) -> str:
+        """The statement as SQLite text, identifiers quoted."""
+        return statement.sql(dialect=Spelling, identify=True, pretty=pretty, comments=pretty)
+
+    def run(self, statement: exp.Expr, parameters: Sequence[object] = ()) -> None:
+        """Execute a statement whose result does not matter."""
+        self.execute(self.sql(statement), parameters).close()
+
+    def rows(self, statement: exp.Expr, parameters: Sequence[object] = ()) -> list[Row]:
+        """Execute a query and fetch all its rows."""
+        cursor = self.execute(self.sql(statement), parameters)
+        try:
+            return cursor.fetchall()
+        except sqlite3.Error as error:
+            raise translate(error, self.path) from error
+
+    def execute(self, text: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
+        """Execute SQL text; SQLite's own errors become ours."""
+        try:
+            return self.connection.execute(text, tuple(parameters))
+        except sqlite3.Error as error:
+            if "interrupted" in str(error):
+                raise KeyboardInterrupt from error
+            raise translate(error, self.path) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what happens inside as one, or nothing of it."""
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self.execute("ROLLBACK")
+            raise
+        self.execute("COMMIT")
+
+    # Tables -----------------------------------------------------------------------------------
+
+    def temporary(self, name: str) -> exp.Table:
+        """A table of this connection alone."""
+        return exp.table_(name, db="temp", quoted=True)
+
+    def create_temporary(self, name: str, query: exp.Query) -> None:
+        """Make a table of this connection alone."""
+        # Made beside the old one, which the query may read.
+        fresh = f"{name} (new)"
+        self.drop_temporary(fresh)
+        self.run(exp.Create(this=self.temporary(fresh), kind="TABLE", expression=query))
+        self.rename_temporary(fresh, name)
+
+    def rename_temporary(self, name: str, new: str) -> None:
+        """Give a table of this connection another name."""
+        self.drop_temporary(new)
+        action = exp.AlterRename(this=exp.table_(new, quoted=True))
+        self.run(exp.Alter(this=self.temporary(name), kind="TABLE", actions=[action]))
+
+    def drop_temporary(self, name: str) -> None:
+        """Drop a table of this connection, if there is one."""
+        self.run(exp.Drop(tables=[self.temporary(name)], kind="TABLE", exists=True))
+
+    def create_table(self, name: str, query: exp.Query, *, replace: bool = False) -> None:
+        """CREATE TABLE AS a query."""
+        self.create(name, query, "TABLE", replace)
+
+    def create_view(self, name: str, query: exp.Query, *, replace: bool = False) -> None:
+        """CREATE VIEW AS a query."""
+        self.create(name, query, "VIEW", replace)
+
+    def create(self, name: str, query: exp.Query, kind: str, replace: bool) -> None:
+        with self.joined_transaction():
+            if replace:
+                self.run(exp.Drop(tables=[exp.table_(name, quoted=True)], kind=kind, exists=True))
+            self.run(exp.Create(this=exp.table_(name, quoted=True), kind=kind, expression=query.copy()))
+
+    @contextmanager
+    def joined_transaction(self) -> Iterator[None]:
+        """A transaction, or the one that is open already."""
+        if self.connection.in_transaction:
+            yield
+        else:
+            with self.transaction():
+                yield
+
+    def export(self, query: exp.Query, path: str) -> None:
+        """Write the rows of a query into a file."""
+        names, rows = self.named_rows(query)
+        write_file(names, rows, path)
+
+    def frame(self, statement: exp.Expr, kind: str) -> Any:
+        """The rows of a query as a pandas, Polars or Arrow frame."""
+        names, rows = self.named_rows(statement)
+        return to_frame(names, rows, kind)
+
+    def named_rows(self, statement: exp.Expr) -> tuple[list[str], list[Row]]:
+        cursor = self.execute(self.sql(statement))
+        return [column[0] for column in cursor.description], cursor.fetchall()
+
+    # Relations --------------------------------------------------------------------------------
+
+    def columns(self, relation: Relation) -> list[Column]:
+        """The columns of a relation, in order.
+
+        Types are those that were declared; for columns of queries, what their values are.
+
+        Raises
+        ------
+        DataError
+            If the relation cannot be read.
+        ColumnError
+            If two columns have the same name, or a column of numbers holds text.
+        """
+        query = exp.select("*").from_(relation.source.copy()).limit(0)
+        try:
+            names = [str(column[0]) for column in self.execute(self.sql(query)).description]
+        except EngineError as error:
+            raise DataError(f"{relation.label} cannot be read: {error.problem}") from error
+        seen: set[str] = set()
+        for name in names:
+            if name.lower() in seen:
+                raise ColumnError(
+                    f"{relation.label} has two columns named {name!r}.",
+                    hint="Name each column once, with AS in the query.",
+                )
+            seen.add(name.lower())
+        declared = self.declared(relation)
+        held = self.held(relation, names)
+        return [column_of(relation, name, declared.get(name, ""), held[name]) for name in names]
+
+    def declared(self, relation: Relation) -> dict[str, str]:
+        """The declared types of a table's columns."""
+        if not isinstance(relation.source, exp.Table):
+            return {}
+        schema = relation.source.db or "main"
+        rows = self.execute("SELECT name, type FROM pragma_table_xinfo(?, ?)", [relation.source.name, schema])
+        return {str(name): str(type_).upper() for name, type_ in rows}
+
+    def held(self, relation: Relation, names: Sequence[str]) -> dict[str, dict[str, int]]:
+        """How many values of each of SQLite's types each column holds."""
+        types = ("integer", "real", "text", "blob")
+        counts: list[Expression] = []
+        for name in names:
+            kind = call("typeof", exp.column(name, quoted=True))
+            for type_ in types:
+                same = exp.EQ(this=kind.copy(), expression=exp.Literal.string(type_))
+                one = exp.If(this=same, true=exp.Literal.number(1))
+                counts.append(exp.Count(this=exp.Case(ifs=[one])))
+        found: list[Any] = []
+        # A SELECT takes no more columns than a table.
+        for start in range(0, len(counts), 1_600):
+            query = exp.Select(expressions=counts[start : start + 1_600]).from_(relation.source.copy())
+            found += self.rows(query)[0]
+        width = len(types)
+        return {
+            name: dict(zip(types, found[place * width : (place + 1) * width], strict=True))
+            for place, name in enumerate(names)
+        }
+
+    def relation(self, source: object) -> Relation:
+        """A table, view, query, CSV, Parquet or JSON file, or pandas, Polars or Arrow frame.
+
+        Raises
+        ------
+        DataError
+            If nothing of that name exists, or the object is no table of any kind.
+        """
+        if isinstance(source, Relation):
+            return source
+        if isinstance(source, str):
+            text = source.strip()
+            found = self.execute(
+                "SELECT name FROM main.sqlite_master "
+                "WHERE type IN ('table', 'view') AND lower(name) = lower(?)",
+                [text],
+            ).fetchone()
+            if found is not None:
+                return Relation(exp.table_(found[0], quoted=True), f"table {text!r}")
+            if text.lower().startswith(QUERY_WORDS):
+                return query_relation(text)
+            if not is_file(text):
+                raise DataError(
+                    f"There is no table, view or file named {text!r} in {self.path}.",
+                    hint=self.tables_hint(),
+                )
+        label = f"file {str(source)!r}" if isinstance(source, (str, Path)) else f"the {type(source).__name__}"
+        return self.loaded(source, label)
+
+    def loaded(self, source: object, label: str) -> Relation:
+        """A file or a frame, copied into a table of this connection."""
+        rows = rows_of(source)
+        name = f"selectron_frame_{next(self.frame_numbers)}"
+        definitions = [
+            exp.ColumnDef(
+                this=exp.to_identifier(column, quoted=True),
+                kind=exp.DataType.build("INTEGER" if whole else TYPES[kind], udt=True),
+            )
+            for column, kind, whole in zip(rows.names, rows.kinds, rows.whole, strict=True)
+        ]
+        schema = exp.Schema(this=self.temporary(name), expressions=definitions)
+        self.run(exp.Create(this=schema, kind="TABLE"))
+        places = ", ".join("?" * len(definitions))
+        self.connection.execute("BEGIN")
+        self.connection.executemany(
+            f'INSERT INTO temp."{name}" VALUES ({places})', (tuple(map(stored, row)) for row in rows.rows)
+        )
+        self.connection.execute("COMMIT")
+        return Relation(self.temporary(name), label)
+
+    def has_table(self, name: str) -> bool:
+        """Whether the database has a table or view of that name."""
+        query = "SELECT 1 FROM main.sqlite_master WHERE type IN ('table', 'view') AND lower(name) = lower(?)"
+        return self.execute(query, [name]).fetchone() is not None
+
+    def tables_hint(self) -> str:
+        """The tables that do exist, for a message."""
+        query = """
+            SELECT name FROM main.sqlite_master
+            WHERE type IN ('table', 'view') AND substr(name, 1, 10) <> 'selectron_' ORDER BY name LIMIT 10
+        """
+        names = [repr(row[0]) for row in self.execute(query)]
+        return f"It has: {', '.join(names)}." if names else "It has no tables."
+
+
+def column_of(relation: Relation, name: str, declared: str, held: dict[str, int]) -> Column:
+    """A column's kind, from what was declared or else from what it holds."""
+    kind = next((kind for word, kind in DECLARED if word in declared), None)
+    if kind is None:
+        if held["blob"]:
+            return Column(name, ColumnKind.OTHER, "BLOB")
+        if held["text"]:
+            return Column(name, ColumnKind.TEXT, "TEXT")
+        return Column(name, ColumnKind.NUMBER, "REAL" if held["real"] else "INTEGER")
+    if kind is ColumnKind.NUMBER and held["text"]:
+        raise ColumnError(
+            f"Column {name!r} of {relation.label} is declared {declared} and holds {held['text']} texts.",
+            hint="Convert or remove them, or cast the column in a query.",
+        )
+    return Column(name, kind, declared)
+
+
+def stored(value: Any) -> Any:
+    """A value as SQLite keeps it."""
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return float(value)
+    return value if isinstance(value, (int, float, str, bytes, type(None))) else str(value)
+
+
+def query_relation(text: str) -> Relation:
+    """A query as something to select from."""
+    try:
+        parsed = sqlglot.parse_one(text.rstrip().rstrip(";"), dialect=SQLiteDialect)
+    except sqlglot.errors.ParseError as error:
+        raise DataError(f"The query cannot be read: {str(error).splitlines()[0]}") from error
+    if isinstance(parsed, exp.Subquery):
+        parsed = parsed.this
+    if not isinstance(parsed, exp.Query):
+        raise DataError("Only a query (SELECT, WITH, VALUES) can stand for a table.")
+    return Relation(parsed.subquery("source"), "the query")
+
+
+def open_connection(path: str, *, read_only: bool) -> sqlite3.Connection:
+    """Open a database file, with messages that say what to do."""
+    try:
+        if read_only:
+            connection = sqlite3.connect(
+                f"file:{Path(path).absolute().as_posix()}?mode=ro", uri=True, isolation_level=None
+            )
+        else:
+            connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        raise translate(error, path) from error
+    # A statement of nested steps is long, and known to be.
+    connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, 1_000_000_000)
+    return connection
+
+
+def translate(error: sqlite3.Error, path: str) -> EngineError:
+    """SQLite's error as ours."""
+    text = str(error)
+    if "not a database" in text:
+        return EngineError(f"File {path!r} is not a SQLite database.", hint="Check the path.")
+    if "locked" in text:
+        return EngineError(
+            f"Database {path!r} is locked by another process.",
+            hint="Close the program that has it open, or open a copy.",
+        )
+    if "readonly" in text:
+        return EngineError(
+            "The database is read-only.", hint="Open it with the right to write, or use a copy."
+        )
+    if "unable to open" in text:
+        return EngineError(f"Database {path!r} cannot be opened.", hint="Check the path and its rights.")
+    return EngineError(f"SQLite refused: {text}")
