@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, timedelta
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,8 @@ from zetasql.wasi._pb2.zetasql.proto import options_pb2, simple_catalog_pb2
 from zetasql.wasi._pb2.zetasql.public import type_pb2
 from zetasql.wasi._pb2.zetasql.resolved_ast import resolved_node_kind_pb2
 
+from selectron.errors import EngineError
+
 __all__ = ["GoogleSQL", "GoogleSQLError"]
 
 EXTERNAL: Final = 1
@@ -33,7 +35,7 @@ EXTERNAL: Final = 1
 KEY: Final = "googlesql_row_number"
 
 
-class GoogleSQLError(Exception):
+class GoogleSQLError(EngineError):
     """GoogleSQL refused a statement, or it failed."""
 
 
@@ -88,6 +90,7 @@ class Table:
 
     columns: list[tuple[str, Any]]
     rows: list[list[Any]] = field(default_factory=list)
+    temporary: bool = False
 
 
 def call(method: str, request: Any, response: type[Any]) -> Any:
@@ -143,6 +146,8 @@ class GoogleSQL:
             if mode == "CREATE_IF_NOT_EXISTS":
                 return
             raise GoogleSQLError(f"Already exists: {name}")
+        temporary = enum_name(names, "create_scope") == "CREATE_TEMP"
+        self.check_transaction(temporary)
         body = after_as(text)
         if node.WhichOneof("node") == "resolved_create_view_base_node":
             self.views[name] = body
@@ -151,10 +156,18 @@ class GoogleSQL:
         else:
             base = found(node, "ResolvedCreateTableStmtBaseProto")
             self.tables[name] = Table([(one.name, one.type) for one in base.column_definition_list])
+        if name in self.tables:
+            self.tables[name].temporary = temporary
+
+    def check_transaction(self, temporary: bool) -> None:
+        """BigQuery makes, drops and renames only temporary tables in a transaction."""
+        if self.saved is not None and not temporary:
+            raise GoogleSQLError("Transaction control: DDL on a permanent table in a transaction")
 
     def drop(self, _text: str, node: Any) -> None:
         kept: dict[str, Any] = self.views if node.object_type == "VIEW" else self.tables
         name = ".".join(node.name_path)
+        self.check_transaction(name in self.tables and self.tables[name].temporary)
         if kept.pop(name, None) is None and not node.is_if_exists:
             raise GoogleSQLError(f"Not found: {node.object_type} {name}")
 
@@ -163,13 +176,14 @@ class GoogleSQL:
         new = ".".join(found(node, "ResolvedRenameToActionProto").new_path)
         if new in self.tables or name not in self.tables:
             raise GoogleSQLError(f"{name} cannot be renamed to {new}")
+        self.check_transaction(False)
         self.tables[new] = self.tables.pop(name)
 
     def insert(self, text: str, node: Any) -> None:
         name = node.table_scan.table.name
         content = self.modified(text, name, keyed=False)
         old = self.tables[name]
-        self.tables[name] = Table(old.columns, [*old.rows, *(list(one.cell) for one in content)])
+        self.tables[name] = replace(old, rows=[*old.rows, *(list(one.cell) for one in content)])
 
     def modify(self, text: str, node: Any) -> None:
         name = node.table_scan.table.name
@@ -181,7 +195,7 @@ class GoogleSQL:
                 del rows[key]
             else:
                 rows[key] = list(one.cell)[:-1]
-        self.tables[name] = Table(old.columns, list(rows.values()))
+        self.tables[name] = replace(old, rows=list(rows.values()))
 
     def begin(self, _text: str, _node: Any) -> None:
         if self.saved is not None:
@@ -204,11 +218,11 @@ class GoogleSQL:
     def schema(self, name: str) -> list[tuple[str, str]] | None:
         """The columns of a table or view with the names of their types, or None if there is none."""
         if name in self.views:
-            return self.query_schema(self.views[name])
+            return self.describe(self.views[name])
         table = self.tables.get(name)
         return None if table is None else [(column, type_name(type_)) for column, type_ in table.columns]
 
-    def query_schema(self, text: str) -> list[tuple[str, str]]:
+    def describe(self, text: str) -> list[tuple[str, str]]:
         """The columns of a query with the names of their types; it is analyzed and not run."""
         query = self.analyzed(self.flat(text)).resolved_query_stmt_node
         return [(one.name, type_name(one.column.type)) for one in query.output_column_list]
@@ -216,6 +230,13 @@ class GoogleSQL:
     def table_names(self) -> list[str]:
         """All tables and views."""
         return [*self.tables, *self.views]
+
+    def cancel(self) -> None:
+        """Nothing runs when this can be called."""
+
+    def close(self) -> None:
+        """Forget all tables."""
+        self.tables, self.views = {}, {}
 
     def flat(self, text: str) -> str:
         """The text with each dotted name of a table as one name: the evaluator knows no datasets."""
