@@ -237,6 +237,11 @@ def as_number(source: Column) -> Expression:
     """A column as the number that is measured of it: days since 1970 for dates."""
     if source.kind in (ColumnKind.DATE, ColumnKind.TIMESTAMP):
         return days_since_1970(source.name)
+    if source.kind is ColumnKind.BOOLEAN:
+        # Engines differ on whether a boolean can be cast to a number.
+        truth, falsehood = column(source.name), exp.Not(this=column(source.name))
+        ifs = [exp.If(this=truth, true=number(1.0)), exp.If(this=falsehood, true=number(0.0))]
+        return exp.Case(ifs=ifs)
     return exp.cast(column(source.name), "double")
 
 
