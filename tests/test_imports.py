@@ -26,6 +26,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "program": "errors",
         "engines.base": "errors sql",
         "engines.files": "errors engines.base",
+        "engines.connect": "errors engines.base",
         "engines.*": "errors sql serialization engines.base engines.files",
         "training": "errors network program",
         "features": "errors sql serialization engines.base program",

@@ -15,7 +15,20 @@ from typing import Any, Protocol
 
 from sqlglot import exp
 
-__all__ = ["Abilities", "Arrays", "Column", "ColumnKind", "Engine", "Limits", "Recursion", "Relation", "Row"]
+from selectron.errors import EngineError
+
+__all__ = [
+    "Abilities",
+    "Arrays",
+    "Column",
+    "ColumnKind",
+    "Engine",
+    "Limits",
+    "NoFunctions",
+    "Recursion",
+    "Relation",
+    "Row",
+]
 
 Row = tuple[Any, ...]
 
@@ -197,3 +210,15 @@ class Engine(Protocol):
         DataError
             If nothing of that name exists, or the object is not a table of any kind.
         """
+
+
+class NoFunctions:
+    """For engines where no function of ours is ever called."""
+
+    def register(self, name: str, arity: int, function: Callable[..., Any]) -> None:
+        """Refused: tensors are no values of functions here."""
+        raise EngineError(f"Function {name!r} cannot be registered on this engine.")
+
+    def register_aggregate(self, name: str, arity: int, aggregate: type[Any]) -> None:
+        """Refused: tensors are no values of functions here."""
+        raise EngineError(f"Aggregate {name!r} cannot be registered on this engine.")

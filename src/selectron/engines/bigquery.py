@@ -56,6 +56,7 @@ from selectron.engines.base import (
     Column,
     ColumnKind,
     Limits,
+    NoFunctions,
     Recursion,
     Relation,
     Row,
@@ -277,7 +278,7 @@ class Runner(Protocol):
         """End the session."""
 
 
-class BigQuery:
+class BigQuery(NoFunctions):
     """BigQuery, or what speaks like it.
 
     Parameters
@@ -286,6 +287,8 @@ class BigQuery:
         What executes text: a :class:`ClientRunner`, for the service.
     dataset
         Where new tables go, ``"project.dataset"`` or ``"dataset"``. The runner must have the same default.
+    read_only
+        Refuse to train; the service decides by the account's rights.
 
     Examples
     --------
@@ -297,10 +300,10 @@ class BigQuery:
     dialect: Final = "bigquery"
     limits: Final = Limits(columns=10_000, statement_bytes=1_000_000)
     abilities: Final = Abilities(Recursion.ROW, Arrays.NONE)
-    read_only: Final = False
 
-    def __init__(self, runner: Runner, *, dataset: str = "") -> None:
+    def __init__(self, runner: Runner, *, dataset: str = "", read_only: bool = False) -> None:
         self.runner = runner
+        self.read_only = read_only
         self.dataset = dataset
         self.path = f"BigQuery dataset {dataset}" if dataset else "BigQuery"
         self.in_transaction = False
@@ -536,6 +539,12 @@ def query_relation(text: str) -> Relation:
         raise DataError("Only a query (SELECT, WITH, FROM) can stand for a table.")
     parsed.meta[WRITTEN] = True
     return Relation(parsed.subquery("source"), "the query")
+
+
+def open_client(path: str, *, read_only: bool = False) -> BigQuery:
+    """The service, of ``project/dataset`` or ``dataset``; credentials are found as the client finds them."""
+    dataset = path.strip("/").replace("/", ".")
+    return BigQuery(ClientRunner(dataset=dataset), dataset=dataset, read_only=read_only)
 
 
 class ClientRunner:

@@ -18,6 +18,7 @@ from selectron.engines.base import (
     Column,
     ColumnKind,
     Limits,
+    NoFunctions,
     Recursion,
     Relation,
     Row,
@@ -59,7 +60,7 @@ KINDS: Final = {
 QUERY_WORDS: Final = ("select", "with", "from", "values", "(")
 
 
-class DuckDB:
+class DuckDB(NoFunctions):
     """A DuckDB database: a file, or memory when no path is given.
 
     Parameters
@@ -110,14 +111,6 @@ class DuckDB:
         """Close the connection, if this object opened it."""
         if self.owns_connection:
             self.connection.close()
-
-    def register(self, name: str, arity: int, function: Callable[..., Any]) -> None:
-        """Not asked for: tensors are lists here."""
-        raise EngineError(f"Function {name!r} cannot be registered: DuckDB's tensors are lists.")
-
-    def register_aggregate(self, name: str, arity: int, aggregate: type[Any]) -> None:
-        """Not asked for: tensors are lists here."""
-        raise EngineError(f"Aggregate {name!r} cannot be registered: DuckDB's tensors are lists.")
 
     def interrupt(self) -> None:
         """Stop the running statement, from another thread."""
