@@ -24,6 +24,7 @@ from selectron.errors import (
     TargetError,
 )
 from selectron.features.options import FeatureOptions
+from support import connection
 
 # 40 rows: numbers, a category, a class, and columns that have something wrong with them.
 TABLE = """
@@ -46,7 +47,7 @@ X = FeatureOptions(include=("x",))
 @pytest.fixture
 def bad(db: selectron.Database) -> selectron.Database:
     """A database with the table above."""
-    db.engine.connection.execute(TABLE)
+    connection(db).execute(TABLE)
     return db
 
 
@@ -69,7 +70,7 @@ def own_tables(db: selectron.Database) -> list[str]:
 
 
 def rows(db: selectron.Database, query: str) -> list[tuple[Any, ...]]:
-    return db.engine.connection.execute(query).fetchall()
+    return connection(db).execute(query).fetchall()
 
 
 def snapshot(db: selectron.Database) -> str:
@@ -129,7 +130,7 @@ def test_no_rows(bad: selectron.Database, query: str, message: str) -> None:
 
 
 def test_an_empty_table(bad: selectron.Database) -> None:
-    bad.engine.connection.execute("CREATE TABLE empty AS FROM t LIMIT 0")
+    connection(bad).execute("CREATE TABLE empty AS FROM t LIMIT 0")
     refused(bad, DataError, "table 'empty' is empty", source="empty")
 
 
@@ -339,7 +340,7 @@ def test_evaluation_without_a_target_or_rows_or_with_new_classes(bad: selectron.
 
 def test_training_on_with_a_changed_table(bad: selectron.Database) -> None:
     model = train(bad)
-    bad.engine.connection.execute("DELETE FROM t WHERE id < 3")
+    connection(bad).execute("DELETE FROM t WHERE id < 3")
     with pytest.raises(DataError, match="table 't' had 40 rows to train on and 0 held out, and now has 37"):
         model.train(1)
 
@@ -360,7 +361,7 @@ def test_any_identifier_will_do(db: selectron.Database, name: str) -> None:
             CASE WHEN i % 2 = 0 THEN '{label}' ELSE 'order' END AS {target}
         FROM range(20) AS r(i)
     """
-    db.engine.connection.execute(create)
+    connection(db).execute(create)
     before = rows(db, f"FROM {quoted}")
     model = train(db, f"{name} target", name, name=name, features=None, validation=0.2)
     assert set(model.classes) == {name, "order"}
@@ -406,7 +407,7 @@ def test_an_output_table_that_exists(bad: selectron.Database) -> None:
 def test_a_read_only_file(tmp_path: Path) -> None:
     path = tmp_path / "kept.duckdb"
     with selectron.connect(path) as db:
-        db.engine.connection.execute(TABLE)
+        connection(db).execute(TABLE)
     with selectron.connect(path, read_only=True) as db:
         refused(db, StoreError, "The database is read-only")
     with selectron.connect(path) as db:

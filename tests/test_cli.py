@@ -11,6 +11,7 @@ import pytest
 
 import selectron
 from selectron.cli import app
+from support import connection
 
 TRAIN = ["--target", "species", "--hidden", "8", "--epochs", "15"]
 
@@ -33,7 +34,7 @@ def run(*arguments: str, folder: Path, code: int = 0) -> str:
 def folder(tmp_path: Path, penguins: str) -> Path:
     """A folder with a trained model in birds.duckdb, and its table."""
     with selectron.connect(tmp_path / "birds.duckdb") as db:
-        db.engine.connection.execute(f"CREATE TABLE birds AS FROM '{penguins}'")
+        connection(db).execute(f"CREATE TABLE birds AS FROM '{penguins}'")
         db.train("birds", "species", network=selectron.MLP([8]), epochs=15)
     return tmp_path
 
@@ -66,11 +67,11 @@ def test_evaluate_predict_sql_log_and_drop(folder: Path) -> None:
         printed = run("sql", "birds.duckdb", kind, "--model", "species", folder=folder)
         assert printed.startswith("WITH")
         with selectron.connect(folder / "birds.duckdb") as db:
-            assert db.engine.connection.execute(printed).fetchall()
+            assert connection(db).execute(printed).fetchall()
     assert "15" in run("log", "birds.duckdb", "--model", "species", folder=folder)
     assert "1 version" in run("drop", "birds.duckdb", "--model", "species", folder=folder)
     with selectron.connect(folder / "birds.duckdb") as db:
-        assert db.engine.connection.execute("SHOW TABLES").fetchall() == [("birds",)]
+        assert connection(db).execute("SHOW TABLES").fetchall() == [("birds",)]
 
 
 @pytest.mark.parametrize("output", ["scored", "scored.csv", "scored.parquet", "scored.json"])
@@ -81,7 +82,7 @@ def test_predictions_go_where_they_are_sent(folder: Path, output: str) -> None:
     with selectron.connect(folder / "birds.duckdb") as db:
         name = output if "." not in output else str(folder / output)
         query = f"SELECT count(*) FROM '{name}' WHERE predicted_species IS NOT NULL"
-        assert db.engine.connection.execute(query).fetchall() == [(344,)]
+        assert connection(db).execute(query).fetchall() == [(344,)]
 
 
 def test_a_view_is_made_once_unless_replaced(folder: Path) -> None:

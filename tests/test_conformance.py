@@ -47,7 +47,7 @@ from selectron.training.schedules import (
 from selectron.training.step import TrainingStep, build_step
 
 TICKS = 8
-ENGINES = ("duckdb", "sqlite", "postgres")
+ENGINES = ("duckdb", "sqlite", "postgres", "bigquery")
 
 # Engine, layout and strategy that do not go together, and why. One that works must not be here.
 GAPS: dict[tuple[str, str, str], str] = {
@@ -60,7 +60,25 @@ GAPS: dict[tuple[str, str, str], str] = {
     ("postgres", "arrays", "recursive"): "arrays have no lambdas here, and no functions are installed",
     ("postgres", "arrays", "nested"): "likewise",
     ("postgres", "arrays", "stepwise"): "likewise",
+    ("bigquery", "arrays", "recursive"): "GoogleSQL has no arrays of arrays",
+    ("bigquery", "arrays", "nested"): "likewise",
+    ("bigquery", "arrays", "stepwise"): "likewise",
+    ("bigquery", "relations", "recursive"): "a recursive term may not aggregate, and the state is many rows",
+    ("bigquery", "columns", "recursive"): "a recursive term may not aggregate the relation that recurs",
     ("sqlite", "relations", "nested"): "each reference to a CTE expands it anew, which grows exponentially",
+}
+
+
+# The reference evaluator of GoogleSQL takes seconds a case: it is given a few that differ most.
+SAMPLED = {
+    "bigquery": {
+        "tanh",
+        "weighted SquaredError() of 1",
+        "Momentum",
+        "penalties, clipping, early stopping",
+        "linear regression",
+        "embeddings alone",
+    }
 }
 
 
@@ -210,8 +228,15 @@ CHECKED = {"recursive": (1, TICKS), "nested": (3,), "stepwise": (1, 4)}
 
 @pytest.mark.parametrize("strategy", CHECKED)
 @pytest.mark.parametrize("layout", [name.value for name in LayoutName])
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    ("case", "engine"),
+    [
+        pytest.param(case, engine, id=f"{case.name}-{engine}")
+        for case in cases()
+        for engine in ENGINES
+        if case.name in SAMPLED.get(engine, {case.name})
+    ],
+)
 def test_agrees_with_the_numpy_evaluation(
     case: Case, engine: str, layout: str, strategy: str, engines: Callable[[str], Engine]
 ) -> None:

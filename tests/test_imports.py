@@ -41,12 +41,12 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "statements": "errors sql engines.base program features layouts strategies planning blueprint "
         "trainer",
         "preparation": "errors sql engines.base features blueprint trainer",
-        "prediction": "errors sql engines.base program features layouts store strategies blueprint",
+        "prediction": "errors sql engines.base program features layouts store blueprint",
         "model": "errors sql engines.base program features layouts store planning blueprint evaluation "
         "prediction preparation statements trainer",
-        "database": "errors sql version network training engines.base engines.* features layouts store "
+        "database": "errors sql version network training engines.base engines.connect features layouts store "
         "planning blueprint model preparation trainer",
-        "cli": "errors version network training engines.* features evaluation model database trainer",
+        "cli": "errors version network training engines.files features evaluation model database trainer",
         "__init__": "errors version network training features evaluation model database trainer",
         "__main__": "cli",
     }.items()

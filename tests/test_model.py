@@ -18,6 +18,7 @@ from selectron.features.rows import HELD_OUT, POSITION, Split, arranged_rows, sh
 from selectron.program.evaluate import evaluate
 from selectron.program.operations import Array
 from selectron.trainer import Trainer
+from support import connection
 
 SMALL = selectron.MLP([8])
 
@@ -29,7 +30,7 @@ def train(db: selectron.Database, source: object, **options: object) -> selectro
 
 
 def tables(db: selectron.Database) -> list[str]:
-    rows = db.engine.connection.execute("SELECT table_name FROM information_schema.tables").fetchall()
+    rows = connection(db).execute("SELECT table_name FROM information_schema.tables").fetchall()
     return sorted(row[0] for row in rows)
 
 
@@ -51,7 +52,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(penguins: str) -> None
     found = []
     for threads, seed in ((1, 5), (2, 5), (2, 6)):
         with selectron.connect() as db:
-            db.engine.connection.execute(f"SET threads = {threads}")
+            connection(db).execute(f"SET threads = {threads}")
             found.append(train(db, penguins, seed=seed).parameters)
     assert same(found[0], found[1])
     assert not same(found[0], found[2])
@@ -82,7 +83,7 @@ def test_the_whole_training_is_one_statement_for_plain_duckdb(
 
 def test_the_step_statement_is_the_next_step(db: selectron.Database, penguins: str) -> None:
     model = train(db, penguins, epochs=2, batch_size=None, validation=0)
-    result = db.engine.connection.execute(model.sql("step"))
+    result = connection(db).execute(model.sql("step"))
     names = [column[0] for column in result.description]
     row = dict(zip(names, result.fetchone() or (), strict=True))
     after = model.train(1).parameters["hidden_1.weights"]
@@ -128,7 +129,7 @@ def test_predictions_are_the_numpy_evaluation_of_the_program(db: selectron.Datab
     blueprint = model.blueprint
     expressions = [e.sql("duckdb", identify=True) for e in blueprint.encoding.dense()]
     features = np.array(
-        db.engine.connection.execute(f"SELECT {', '.join(expressions)} FROM '{penguins}'").fetchall()
+        connection(db).execute(f"SELECT {', '.join(expressions)} FROM '{penguins}'").fetchall()
     )
     feeds = {**model.parameters, "features": features, "target": np.zeros((len(features), 1))}
     expected = evaluate(blueprint.prediction, feeds)["prediction"]
@@ -183,12 +184,12 @@ def test_several_numbers_are_predicted_in_their_own_units(db: selectron.Database
 def test_every_kind_of_table_gives_the_same_model(
     db: selectron.Database, penguins: str, tmp_path: Path
 ) -> None:
-    connection = db.engine.connection
-    connection.execute(f"CREATE TABLE birds AS FROM '{penguins}'")
-    connection.execute("CREATE VIEW bird_view AS FROM birds")
+    own = connection(db)
+    own.execute(f"CREATE TABLE birds AS FROM '{penguins}'")
+    own.execute("CREATE VIEW bird_view AS FROM birds")
     parquet = tmp_path / "birds.parquet"
-    connection.execute(f"COPY birds TO '{parquet}'")
-    frame = connection.sql("FROM birds")
+    own.execute(f"COPY birds TO '{parquet}'")
+    frame = own.sql("FROM birds")
     sources: list[object] = [penguins, "birds", "bird_view", "SELECT * FROM birds", str(parquet), parquet]
     sources += [frame.df(), frame.pl(), frame.to_arrow_table()]
     models = [train(db, source, epochs=2).parameters for source in sources]
@@ -207,8 +208,8 @@ def test_embedded_categories_and_held_out_columns(db: selectron.Database, pengui
 
 
 def test_a_table_of_its_own_is_held_out(db: selectron.Database, penguins: str) -> None:
-    db.engine.connection.execute(f"CREATE TABLE old AS FROM '{penguins}' WHERE year < 2009")
-    db.engine.connection.execute(f"CREATE TABLE new AS FROM '{penguins}' WHERE year = 2009")
+    connection(db).execute(f"CREATE TABLE old AS FROM '{penguins}' WHERE year < 2009")
+    connection(db).execute(f"CREATE TABLE new AS FROM '{penguins}' WHERE year = 2009")
     model = train(db, "old", validation="new")
     assert (model.record.training_rows, model.record.validation_rows) == (224, 120)
     held_out, table = model.evaluate(), model.evaluate("new")
@@ -229,7 +230,7 @@ def test_a_view_follows_training_on_and_new_versions(db: selectron.Database, pen
     model.predict(penguins).to_view("scored")
 
     def seen() -> list[tuple[object, ...]]:
-        return db.engine.connection.execute("SELECT * FROM scored").fetchall()
+        return connection(db).execute("SELECT * FROM scored").fetchall()
 
     first = seen()
     more = model.train(5)
@@ -263,7 +264,7 @@ def test_weights_are_readable_by_name(db: selectron.Database, penguins: str) -> 
     features = selectron.FeatureOptions(embed={"island": 2})
     model = train(db, penguins, epochs=1, features=features)
     query = "SELECT layer, from_unit, to_unit, value FROM selectron_weights"
-    rows = {(a, b, c): value for a, b, c, value in db.engine.connection.execute(query).fetchall()}
+    rows = {(a, b, c): value for a, b, c, value in connection(db).execute(query).fetchall()}
     parameters = model.parameters
     assert len(rows) == sum(value.size for value in parameters.values())
     place = model.blueprint.encoding.units.index("bill_length_mm")
@@ -276,7 +277,7 @@ def test_weights_are_readable_by_name(db: selectron.Database, penguins: str) -> 
 
 
 def test_versions_are_kept_and_drop_removes_everything(db: selectron.Database, penguins: str) -> None:
-    db.engine.connection.execute("CREATE TABLE mine AS SELECT 1 AS a")
+    connection(db).execute("CREATE TABLE mine AS SELECT 1 AS a")
     train(db, penguins, epochs=1)
     train(db, penguins, epochs=2)
     assert [(m.name, m.version, m.epochs) for m in db.models()] == [("species", 1, 1), ("species", 2, 2)]

@@ -24,6 +24,7 @@ from selectron import (
     StoreError,
     TargetError,
 )
+from support import connection
 
 TABLE = """
 CREATE TABLE t AS SELECT i AS id, i * 1.5 AS x, 'k' || (i % 3) AS "select", i % 2 = 0 AS y, (i % 4)::INT AS z,
@@ -38,11 +39,11 @@ GOOD = ("id", "x", "select", "z", "day", "moment")
 @pytest.fixture
 def bad(db: selectron.Database) -> Iterator[selectron.Database]:
     """A database with a table of many kinds of columns, which must stay as it is."""
-    connection = db.engine.connection
-    connection.execute(TABLE)
-    before = connection.execute("FROM t").fetchall()
+    own = connection(db)
+    own.execute(TABLE)
+    before = own.execute("FROM t").fetchall()
     yield db
-    assert connection.execute("FROM t").fetchall() == before
+    assert own.execute("FROM t").fetchall() == before
 
 
 def train(db: selectron.Database, source: object = "t", target: str = "y", **options: Any) -> selectron.Model:
@@ -105,7 +106,7 @@ def test_refused_before_anything_is_written(
 ) -> None:
     with pytest.raises(error, match=f"(?s){message}"):
         train(bad, **options)
-    tables = bad.engine.connection.execute("SELECT table_name FROM information_schema.tables").fetchall()
+    tables = connection(bad).execute("SELECT table_name FROM information_schema.tables").fetchall()
     assert tables == [("t",)]
 
 
@@ -177,13 +178,13 @@ def test_classes_keep_their_type(bad: selectron.Database, expression: str, type_
     query = f"SELECT x, {expression} AS class FROM t WHERE id < 40"
     model = train(bad, query, target="class", features=None, task="classification")
     model.predict(query).to_table("scored")
-    found = bad.engine.connection.execute("SELECT typeof(predicted_class) FROM scored").fetchone()
+    found = connection(bad).execute("SELECT typeof(predicted_class) FROM scored").fetchone()
     assert found == (type_,)
 
 
 def test_any_identifier_and_value_will_do(bad: selectron.Database) -> None:
-    connection = bad.engine.connection
-    connection.execute(
+    own = connection(bad)
+    own.execute(
         'CREATE TABLE "grö""ße table" AS SELECT x AS "a""b", "select" AS "größe", y AS "from", '
         "'O''Brien \"q\"' || z AS \"ta'rget\" FROM t"
     )
@@ -191,9 +192,9 @@ def test_any_identifier_and_value_will_do(bad: selectron.Database) -> None:
     model = train(bad, 'grö"ße table', target="ta'rget", name=name, features=None)
     assert bad.model(name).evaluate().rows == 40
     model.predict('grö"ße table').to_view('sco"red')
-    assert connection.execute('SELECT count(*) FROM "sco""red"').fetchone() == (200,)
+    assert own.execute('SELECT count(*) FROM "sco""red"').fetchone() == (200,)
     for kind in ("predict", "train", "evaluate", "step"):
-        assert connection.execute(model.sql(kind)).fetchall()
+        assert own.execute(model.sql(kind)).fetchall()
     assert model.predict('grö"ße table').columns[-4:] == [f'probability_O\'Brien "q"{n}' for n in range(4)]
     bad.drop(name)
 
@@ -224,7 +225,7 @@ def test_doubled_columns_of_a_frame(bad: selectron.Database) -> None:
 def test_a_read_only_database_is_used_but_not_trained_in(tmp_path: Path) -> None:
     path = tmp_path / "kept.duckdb"
     with selectron.connect(path) as db:
-        db.engine.connection.execute(TABLE)
+        connection(db).execute(TABLE)
         train(db)
     with selectron.connect(path, read_only=True) as db:
         assert db.model("y").evaluate().rows == 40

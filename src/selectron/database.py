@@ -11,8 +11,8 @@ from types import TracebackType
 from sqlglot import exp
 
 from selectron.blueprint import Blueprint, Specification
-from selectron.engines.base import Column, ColumnKind, Relation
-from selectron.engines.duckdb import DuckDB
+from selectron.engines.base import Column, ColumnKind, Engine, Relation
+from selectron.engines.connect import open_engine
 from selectron.errors import ColumnError, ConfigurationError, SelectronError
 from selectron.features.encoding import to_rows
 from selectron.features.learn import Task, feature_columns, learn, resolve_columns
@@ -42,7 +42,8 @@ def connect(path: str | Path = ":memory:", *, read_only: bool = False) -> Databa
     Parameters
     ----------
     path
-        A DuckDB file, made when missing; in memory by default.
+        A DuckDB file, made when missing; in memory by default. A SQLite file (.sqlite, .db, or one that is
+        there), ``postgresql://user:password@host/database``, ``bigquery://project/dataset``.
     read_only
         Open without the right to write: models can be used, not trained.
 
@@ -57,7 +58,7 @@ def connect(path: str | Path = ":memory:", *, read_only: bool = False) -> Databa
     ...     db.models()
     []
     """
-    return Database(DuckDB(path, read_only=read_only))
+    return Database(open_engine(path, read_only=read_only))
 
 
 class Database:
@@ -69,7 +70,7 @@ class Database:
         A connected engine.
     """
 
-    def __init__(self, engine: DuckDB) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.store = Store(engine)
 

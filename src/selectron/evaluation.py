@@ -9,7 +9,7 @@ from typing import Any, Final
 import sqlglot
 from sqlglot import exp
 
-from selectron.sql import integer, text
+from selectron.sql import column, integer, text
 
 __all__ = ["Evaluation", "classification_query", "regression_query"]
 
@@ -17,7 +17,7 @@ __all__ = ["Evaluation", "classification_query", "regression_query"]
 # confusion matrix the class that was predicted, and the `value`. Averages over classes are not weighted.
 CLASSIFICATION: Final = """
 WITH scored AS (SELECT 1),
-classes AS (SELECT UNNEST(RANGE(0, 1)) AS class, UNNEST([]) AS label),
+classes AS (SELECT 1),
 confusion AS (SELECT actual, predicted, COUNT(*) AS n FROM scored GROUP BY actual, predicted),
 counted AS (
   SELECT class, label,
@@ -37,7 +37,9 @@ ranked AS (
   SELECT class, actual,
     RANK() OVER (PARTITION BY class ORDER BY probability)
       + (COUNT(*) OVER (PARTITION BY class, probability) - 1) / 2e0 AS place
-  FROM (SELECT class, actual, probabilities[class + 1] AS probability FROM scored CROSS JOIN classes) AS each
+  FROM (
+    SELECT class, actual, CHOSEN(class, 'probability') AS probability FROM scored CROSS JOIN classes
+  ) AS each
 ),
 areas AS (
   SELECT class,
@@ -51,7 +53,8 @@ auc AS (
     THEN (places - inside * (inside + 1) / 2e0) / (CAST(inside AS DOUBLE) * outside) END AS area
   FROM areas
 )
-SELECT 'rows' AS metric, NULL AS about, NULL AS predicted, CAST(COUNT(*) AS DOUBLE) AS value FROM scored
+SELECT 'rows' AS metric, CAST(NULL AS TEXT) AS about, CAST(NULL AS TEXT) AS predicted,
+  CAST(COUNT(*) AS DOUBLE) AS value FROM scored
 UNION ALL SELECT 'accuracy', NULL, NULL, AVG(CASE WHEN actual = predicted THEN 1e0 ELSE 0e0 END) FROM scored
 UNION ALL SELECT 'balanced_accuracy', NULL, NULL, AVG(recall) FROM rates WHERE support > 0
 UNION ALL SELECT 'log_loss', NULL, NULL, AVG(loss) FROM scored
@@ -71,9 +74,9 @@ LEFT JOIN confusion ON confusion.actual = a.class AND confusion.predicted = p.cl
 
 REGRESSION: Final = """
 WITH scored AS (SELECT 1),
-targets AS (SELECT UNNEST(RANGE(0, 1)) AS target, UNNEST([]) AS label),
+targets AS (SELECT 1),
 pairs AS (
-  SELECT label, actual[target + 1] AS actual, predicted[target + 1] AS predicted
+  SELECT label, CHOSEN(target, 'actual') AS actual, CHOSEN(target, 'predicted') AS predicted
   FROM scored CROSS JOIN targets
 ),
 counted AS (
@@ -85,7 +88,8 @@ rates AS (
   SELECT label, mse, SQRT(mse) AS rmse, mae, CASE WHEN variance > 0 THEN 1e0 - mse / variance END AS r2
   FROM counted
 )
-SELECT 'rows' AS metric, NULL AS about, NULL AS predicted, CAST(COUNT(*) AS DOUBLE) AS value FROM scored
+SELECT 'rows' AS metric, CAST(NULL AS TEXT) AS about, CAST(NULL AS TEXT) AS predicted,
+  CAST(COUNT(*) AS DOUBLE) AS value FROM scored
 UNION ALL SELECT 'mse', NULL, NULL, AVG(mse) FROM rates
 UNION ALL SELECT 'rmse', NULL, NULL, SQRT(AVG(mse)) FROM rates
 UNION ALL SELECT 'mae', NULL, NULL, AVG(mae) FROM rates
@@ -149,20 +153,22 @@ class Evaluation:
 
 
 def classification_query(scored: exp.Select, labels: list[str]) -> exp.Query:
-    """The figures of a query that gives actual, predicted, probabilities and loss."""
+    """The figures of a query that gives actual, predicted, ``"probability <place>"`` and loss."""
     return filled(CLASSIFICATION, scored, "classes", labels)
 
 
 def regression_query(scored: exp.Select, targets: list[str]) -> exp.Query:
-    """The figures of a query that gives actual and predicted, as lists."""
+    """The figures of a query that gives ``"actual <place>"`` and ``"predicted <place>"``."""
     return filled(REGRESSION, scored, "targets", targets)
 
 
 def filled(template: str, scored: exp.Select, relation: str, labels: list[str]) -> exp.Query:
-    """A template with the scored rows and the labels put in."""
+    """A template with the scored rows and the labels put in.
+
+    ``CHOSEN(place, 'name')`` stands for the scored column ``"name <place>"`` of each place.
+    """
     query = sqlglot.parse_one(template, dialect="duckdb")
     assert isinstance(query, exp.Query)
-    places = exp.Anonymous(this="range", expressions=[integer(0), integer(len(labels))])
     with_ = query.args.get("with_") or next(query.find_all(exp.With))
     for cte in with_.expressions:
         if cte.alias == "scored":
@@ -170,15 +176,22 @@ def filled(template: str, scored: exp.Select, relation: str, labels: list[str]) 
             # Read many times, computed once.
             cte.set("materialized", True)
         elif cte.alias == relation:
-            cte.this.set(
-                "expressions",
-                [
-                    aliased_unnest(places, cte.this.expressions[0].alias),
-                    aliased_unnest(exp.Array(expressions=[text(label) for label in labels]), "label"),
-                ],
-            )
+            tuples = [exp.Tuple(expressions=[integer(i), text(label)]) for i, label in enumerate(labels)]
+            names = [exp.to_identifier(name) for name in (SINGULAR[relation], "label")]
+            alias = exp.TableAlias(this=exp.to_identifier("listed"), columns=names)
+            cte.set("this", exp.select("*").from_(exp.Values(expressions=tuples, alias=alias), copy=False))
+    for call in list(query.find_all(exp.Anonymous)):
+        if call.name.upper() == "CHOSEN":
+            place, name = call.expressions
+            branches = [
+                exp.If(
+                    this=exp.EQ(this=place.copy(), expression=integer(number)),
+                    true=column(f"{name.name} {number}"),
+                )
+                for number in range(len(labels))
+            ]
+            call.replace(exp.Case(ifs=branches))
     return query
 
 
-def aliased_unnest(values: exp.Expr, name: str) -> exp.Expr:
-    return exp.alias_(exp.Anonymous(this="unnest", expressions=[values]), name)
+SINGULAR: Final = {"classes": "class", "targets": "target"}

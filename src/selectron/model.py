@@ -12,7 +12,7 @@ import numpy as np
 from sqlglot import exp
 
 from selectron.blueprint import Blueprint, Specification
-from selectron.engines.base import Engine, Relation
+from selectron.engines.base import Arrays, Engine, Relation
 from selectron.errors import ColumnError, ConfigurationError, DataError
 from selectron.evaluation import Evaluation, classification_query, regression_query
 from selectron.features.encoding import StatisticRow, from_rows
@@ -20,12 +20,11 @@ from selectron.features.rows import HELD_OUT, arranged_rows
 from selectron.features.targets import ClassTarget
 from selectron.layouts.base import Layout
 from selectron.planning import Choice, choose, layout_of, parse_layout, parse_strategy
-from selectron.prediction import predict_query, prediction_columns, scored_query, stored_parameters
+from selectron.prediction import Weights, predict_query, prediction_columns, scored_query, stored_weights
 from selectron.preparation import arrange, needed_columns, split_of
 from selectron.program.operations import Array
 from selectron.sql import column
 from selectron.statements import step_statement, training_statement
-from selectron.store.schema import PARAMETERS
 from selectron.store.store import LogRow, ModelRecord, Store
 from selectron.trainer import Progress, Trainer, stored_values
 
@@ -191,15 +190,10 @@ class Model:
     @property
     def parameters(self) -> dict[str, Array]:
         """The current checkpoint's parameters, by name, as arrays of (inputs, units)."""
-        found: dict[str, Array] = {}
-        for parameter in self.blueprint.step.parameters:
-            query = self.store.matrix(
-                PARAMETERS, self.record.model_id, layer=parameter.layer, parameter=parameter.name
-            )
-            values = np.zeros(parameter.shape)
-            for row, col, value in self.engine.rows(query):
-                values[row, col] = value
-            found[parameter.key] = values
+        parameters = self.blueprint.step.parameters
+        found: dict[str, Array] = {parameter.key: np.zeros(parameter.shape) for parameter in parameters}
+        for layer, parameter, row, col, value in self.store.parameters(self.record.model_id):
+            found[f"{layer}.{parameter}"][row, col] = value
         return found
 
     # Using -----------------------------------------------------------------------------------
@@ -219,8 +213,7 @@ class Model:
         """
         relation = self.engine.relation(source)
         columns = self.engine.columns(relation)
-        parameters = stored_parameters(self.store, self.record.model_id, self.blueprint)
-        query = predict_query(self.blueprint, relation, columns, parameters)
+        query = predict_query(self.engine.abilities, self.blueprint, relation, columns, self.weights())
         self.refuse_nulls(relation)
         return Predictions(self.engine, query, self.store, self, source)
 
@@ -254,12 +247,16 @@ class Model:
             self.blueprint.encoding.check(self.engine.columns(relation), relation.label, target=True)
         self.refuse_unknown_classes(relation)
         self.refuse_nulls(relation)
-        parameters = stored_parameters(self.store, self.record.model_id, self.blueprint)
-        scored = scored_query(self.blueprint, relation, parameters)
+        scored = scored_query(self.engine.abilities, self.blueprint, relation, self.weights())
         target = self.blueprint.encoding.target
         if isinstance(target, ClassTarget):
             return classification_query(scored, list(target.classes))
         return regression_query(scored, list(target.columns))
+
+    def weights(self) -> Weights:
+        """The current checkpoint's parameters, for a forward pass."""
+        values = self.parameters if self.engine.abilities.arrays is not Arrays.LISTS else {}
+        return stored_weights(self.engine.abilities, self.store, self.record.model_id, self.blueprint, values)
 
     def held_out_rows(self) -> Relation:
         """The rows that were held out, found again in the table that was trained on."""

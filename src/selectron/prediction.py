@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from sqlglot import exp
 
 from selectron.blueprint import Blueprint
-from selectron.engines.base import Column, Relation
+from selectron.engines.base import Abilities, Arrays, Column, Relation
 from selectron.errors import ColumnError
 from selectron.features.targets import ClassTarget
-from selectron.layouts.arrays import lower
+from selectron.layouts import arrays as lists
+from selectron.layouts import columns
+from selectron.layouts.columns import element_name, elements
 from selectron.layouts.stages import Stage, chained
-from selectron.layouts.storage import array_from_rows, array_literal
+from selectron.layouts.storage import array_from_rows
 from selectron.program.operations import Array
 from selectron.program.program import Program
-from selectron.sql import column, integer, number
+from selectron.program.tensor import BATCH
+from selectron.sql import column, integer, number, text
 from selectron.store.schema import PARAMETERS
 from selectron.store.store import Store
 
 __all__ = [
+    "Weights",
     "forward_query",
-    "literal_parameters",
     "predict_query",
     "prediction_columns",
     "scored_query",
-    "stored_parameters",
+    "stored_weights",
 ]
 
 Expression = exp.Expr
@@ -34,12 +38,30 @@ Expression = exp.Expr
 # Columns of the user's rows travel under this prefix, so that no name of theirs meets one of ours.
 OWN: Final = "source."
 INDEX: Final = "class index"
+GREATEST: Final = "greatest probability"
+# Weights that a query reads from the store as columns of one row.
+MOST_PIVOTED: Final = 500
 
 
-def stored_parameters(store: Store, model_id: int, blueprint: Blueprint) -> exp.Select:
-    """One row: the parameters of a model's current checkpoint, read from the store when the query runs."""
-    return exp.select(
-        *(
+@dataclass(frozen=True)
+class Weights:
+    """Where a forward pass finds its parameters: in a query of one row, or as numbers written down."""
+
+    query: exp.Select | None
+    values: Mapping[str, Array] = field(default_factory=dict)
+
+
+def stored_weights(
+    abilities: Abilities, store: Store, model_id: int, blueprint: Blueprint, values: Mapping[str, Array]
+) -> Weights:
+    """The parameters of a model's current checkpoint.
+
+    They are read from the store when the query runs, so that a view follows the model; but networks that are
+    too large for a column for each weight are written down, where the engine has no lists.
+    """
+    parameters = blueprint.step.parameters
+    if abilities.arrays is Arrays.LISTS:
+        expressions = [
             exp.alias_(
                 array_from_rows(
                     store.matrix(PARAMETERS, model_id, layer=parameter.layer, parameter=parameter.name),
@@ -48,26 +70,34 @@ def stored_parameters(store: Store, model_id: int, blueprint: Blueprint) -> exp.
                 parameter.key,
                 quoted=True,
             )
-            for parameter in blueprint.step.parameters
-        )
-    )
-
-
-def literal_parameters(blueprint: Blueprint, values: dict[str, Array]) -> exp.Select:
-    """One row: parameters as literals."""
-    return exp.select(
-        *(
-            exp.alias_(array_literal(values[parameter.key]), parameter.key, quoted=True)
-            for parameter in blueprint.step.parameters
-        )
-    )
+            for parameter in parameters
+        ]
+        return Weights(exp.select(*expressions))
+    if sum(parameter.initial.size for parameter in parameters) > MOST_PIVOTED:
+        return Weights(None, values)
+    pivoted: list[Expression] = []
+    for parameter in parameters:
+        for i, j in elements(parameter.shape):
+            place: dict[str, Expression] = {
+                "layer": text(parameter.layer),
+                "parameter": text(parameter.name),
+                "row": integer(i),
+                "col": integer(j),
+            }
+            same = exp.and_(
+                *(exp.EQ(this=column(name), expression=value) for name, value in place.items()), copy=False
+            )
+            value = exp.Max(this=exp.Case(ifs=[exp.If(this=same, true=column("value"))]))
+            pivoted.append(exp.alias_(value, element_name(parameter.key, parameter.shape, i, j), quoted=True))
+    return Weights(store.rows_of(PARAMETERS, model_id, pivoted))
 
 
 def forward_query(
+    abilities: Abilities,
     blueprint: Blueprint,
     relation: Relation,
     carried: Sequence[str],
-    parameters: exp.Select,
+    weights: Weights,
     outputs: dict[str, Expression],
     *,
     wanted: Sequence[str],
@@ -80,73 +110,99 @@ def forward_query(
     ----------
     carried
         The relation's columns that outputs read, as ``"source.<name>"``.
-    parameters
-        A query of one row.
     outputs
         What to select, over carried columns, the program's outputs and those of `stages`.
     wanted
-        The program's outputs that are read: ``"logits"``, ``"prediction"``, ``"loss"``.
+        The program's outputs that are read: ``"logits"``, ``"prediction"``, ``"loss"``; each element is a
+        column (:func:`~selectron.layouts.columns.element_name`).
     target
         The target's values, if the loss is wanted.
     stages
         Stages after the program's.
     """
     batch = blueprint.batch_columns()
-    encoded = [exp.alias_(column(name), f"{OWN}{name}", quoted=True) for name in carried]
-    tensors = {"features": list(batch.features), "target": list(target)}
-    tensors |= {name: [index] for name, index in batch.indices.items()}
-    encoded += [
-        exp.alias_(values[0] if len(values) == 1 else exp.Array(expressions=values), name, quoted=True)
-        for name, values in tensors.items()
-        if values
-    ]
     whole = blueprint.prediction
     program = Program({name: whole.outputs[name] for name in wanted}, whole.labels)
-    lowered = lower(program, batch_in_rows=True)
+    tensors: dict[str, Sequence[Expression]] = {"features": batch.features, "target": target}
+    tensors |= {name: [index] for name, index in batch.indices.items()}
+    fed, forward = (by_lists if abilities.arrays is Arrays.LISTS else by_columns)(program, tensors, weights)
+    encoded = [exp.alias_(column(name), f"{OWN}{name}", quoted=True) for name in carried]
+    encoded += [exp.alias_(value, name, quoted=True) for name, value in fed.items()]
     rows = exp.select(*encoded).from_(relation.source.copy()).subquery("rows", copy=False)
-    weights = parameters.subquery("parameters")
-    source = exp.select("*").from_(rows, copy=False).join(weights, join_type="cross")
-    forward = Stage(tuple(lowered.outputs.items()))
-    named, last = chained(source, [*lowered.stages, forward, *stages], outputs)
+    source = exp.select("*").from_(rows, copy=False)
+    if weights.query is not None:
+        source = source.join(weights.query.subquery("parameters"), join_type="cross")
+    queries, last = chained(source, [*forward, *stages], outputs)
+    aliases = [exp.TableAlias(this=exp.to_identifier(name, quoted=True)) for name, _ in queries]
     ctes = [
-        exp.CTE(
-            this=query, alias=exp.TableAlias(this=exp.to_identifier(name, quoted=True)), materialized=False
-        )
-        for name, query in named
+        exp.CTE(this=query, alias=alias, materialized=abilities.copies)
+        for alias, (_, query) in zip(aliases, queries, strict=True)
     ]
     last.set("with_", exp.With(expressions=ctes))
     return last
 
 
-def class_index(blueprint: Blueprint) -> Stage:
+Forward = tuple[dict[str, Expression], list[Stage]]
+
+
+def by_lists(program: Program, tensors: Mapping[str, Sequence[Expression]], weights: Weights) -> Forward:
+    """What a row is fed, and the stages, where a row's part of a tensor is a list."""
+    fed: dict[str, Expression] = {
+        name: units[0] if len(units) == 1 else exp.Array(expressions=list(units))
+        for name, units in tensors.items()
+        if units
+    }
+    lowered = lists.lower(program, batch_in_rows=True)
+    split: list[tuple[str, Expression]] = []
+    for name, tensor in program.outputs.items():
+        for i, j in elements(tensor.shape):
+            value: Expression = column(name)
+            if tensor.shape[1] != 1:
+                value = exp.Bracket(this=value, expressions=[integer(j + 1)], offset=1)
+                split.append((element_name(name, tensor.shape, i, j), value))
+    stages = [*lowered.stages, Stage(tuple(lowered.outputs.items()))]
+    return fed, [*stages, Stage(tuple(split))] if split else stages
+
+
+def by_columns(program: Program, tensors: Mapping[str, Sequence[Expression]], weights: Weights) -> Forward:
+    """What a row is fed, and the stages, where each unit is a column."""
+    fed = {
+        element_name(name, (BATCH, len(units)), 0, unit): value
+        for name, units in tensors.items()
+        for unit, value in enumerate(units)
+    }
+    lowered = columns.lower(program, weights.values)
+    outputs = [element for name in program.outputs for element in lowered.outputs[name]]
+    return fed, [*lowered.phases[0].once, *lowered.phases[0].rows, Stage(tuple(outputs))]
+
+
+def predicted_elements(blueprint: Blueprint) -> list[Expression]:
+    """The network's predictions: a probability for each logit, or raw numbers."""
+    shape = (BATCH, blueprint.inputs.outputs)
+    return [column(element_name("prediction", shape, i, j)) for i, j in elements(shape)]
+
+
+def class_index(blueprint: Blueprint) -> list[Stage]:
     """The index of the likeliest class, the first one at a tie."""
-    prediction = column("prediction")
-    if blueprint.inputs.outputs == 1:
-        likelier = exp.GT(this=prediction, expression=number(0.5))
-        index: Expression = exp.Case(ifs=[exp.If(this=likelier, true=number(1.0))], default=number(0.0))
-    else:
-        greatest = exp.Anonymous(this="list_max", expressions=[prediction])
-        place = exp.Anonymous(this="list_position", expressions=[prediction.copy(), greatest])
-        index = exp.cast(exp.Sub(this=place, expression=integer(1)), "double")
-    return Stage(((INDEX, index),))
+    values = predicted_elements(blueprint)
+    if len(values) == 1:
+        likelier = exp.GT(this=values[0], expression=number(0.5))
+        one: Expression = exp.Case(ifs=[exp.If(this=likelier, true=number(1.0))], default=number(0.0))
+        return [Stage(((INDEX, one),))]
+    places = [
+        exp.If(
+            this=exp.EQ(this=value, expression=column(GREATEST)),
+            true=exp.cast(number(float(place)), "double"),
+        )
+        for place, value in enumerate(predicted_elements(blueprint))
+    ]
+    return [Stage(((GREATEST, columns.greatest(values)),)), Stage(((INDEX, exp.Case(ifs=places)),))]
 
 
 def probabilities(blueprint: Blueprint) -> list[Expression]:
     """The probability of each class."""
-    prediction = column("prediction")
-    if blueprint.inputs.outputs == 1:
-        return [exp.Sub(this=number(1.0), expression=prediction.copy()), prediction]
-    return [
-        exp.Bracket(this=prediction.copy(), expressions=[integer(place)], offset=1)
-        for place in range(1, blueprint.inputs.outputs + 1)
-    ]
-
-
-def predicted_numbers(blueprint: Blueprint) -> list[Expression]:
-    """The raw number of each target column."""
-    if blueprint.inputs.outputs == 1:
-        return [column("prediction")]
-    return probabilities(blueprint)
+    values = predicted_elements(blueprint)
+    return [exp.Sub(this=number(1.0), expression=values[0].copy()), *values] if len(values) == 1 else values
 
 
 def prediction_columns(blueprint: Blueprint) -> list[str]:
@@ -159,7 +215,11 @@ def prediction_columns(blueprint: Blueprint) -> list[str]:
 
 
 def predict_query(
-    blueprint: Blueprint, relation: Relation, columns: Sequence[Column], parameters: exp.Select
+    abilities: Abilities,
+    blueprint: Blueprint,
+    relation: Relation,
+    known: Sequence[Column],
+    weights: Weights,
 ) -> exp.Select:
     """A relation's columns, then ``predicted_<target>``, and for classes ``probability_<class>`` of each.
 
@@ -168,8 +228,8 @@ def predict_query(
     ColumnError
         If the relation lacks a column that the model needs, or has one that prediction would add.
     """
-    blueprint.encoding.check(columns, relation.label, target=False)
-    names = [known.name for known in columns]
+    blueprint.encoding.check(known, relation.label, target=False)
+    names = [own.name for own in known]
     added = prediction_columns(blueprint)
     taken = {name.casefold() for name in names}
     clash = [name for name in added if name.casefold() in taken]
@@ -182,55 +242,53 @@ def predict_query(
     outputs: dict[str, Expression] = {name: column(f"{OWN}{name}") for name in names}
     stages: list[Stage] = []
     if isinstance(target, ClassTarget):
-        stages.append(class_index(blueprint))
+        stages += class_index(blueprint)
         values = [target.label(column(INDEX)), *probabilities(blueprint)]
     else:
-        values = list(target.restored(predicted_numbers(blueprint)))
+        values = list(target.restored(predicted_elements(blueprint)))
     outputs |= dict(zip(added, values, strict=True))
     return forward_query(
-        blueprint, relation, names, parameters, outputs, wanted=["prediction"], stages=stages
+        abilities, blueprint, relation, names, weights, outputs, wanted=["prediction"], stages=stages
     )
 
 
 def scored_query(
-    blueprint: Blueprint, relation: Relation, parameters: exp.Select, where: Expression | None = None
+    abilities: Abilities, blueprint: Blueprint, relation: Relation, weights: Weights
 ) -> exp.Select:
     """For evaluation: each row's actual and predicted values, and its loss.
 
-    For classes ``actual``, ``predicted`` (indices), ``probabilities`` (a list) and ``loss``; for numbers
-    ``actual`` and ``predicted``, lists over the target columns in their own units, and ``loss``.
+    For classes ``actual``, ``predicted`` (indices), ``"probability <place>"`` and ``loss``; for numbers
+    ``"actual <place>"`` and ``"predicted <place>"`` in the target's own units, and ``loss``.
     """
     target = blueprint.encoding.target
     present: list[Expression] = [
         exp.Not(this=exp.Is(this=column(name), expression=exp.Null())) for name in target.columns
     ]
     source = exp.select("*").from_(relation.source.copy()).where(*present)
-    if where is not None:
-        source = source.where(where)
     kept = Relation(source.subquery("evaluated", copy=False), relation.label)
     stages: list[Stage] = []
+    carried: Sequence[str] = ()
+    outputs: dict[str, Expression]
     if isinstance(target, ClassTarget):
-        stages.append(class_index(blueprint))
-        outputs: dict[str, Expression] = {
+        stages += class_index(blueprint)
+        outputs = {
             "actual": exp.cast(column("target"), "bigint"),
             "predicted": exp.cast(column(INDEX), "bigint"),
-            "probabilities": exp.Array(expressions=probabilities(blueprint)),
         }
-        carried: Sequence[str] = ()
+        outputs |= {f"probability {place}": value for place, value in enumerate(probabilities(blueprint))}
     else:
-        outputs = {
-            "actual": exp.Array(
-                expressions=[exp.cast(column(f"{OWN}{name}"), "double") for name in target.columns]
-            ),
-            "predicted": exp.Array(expressions=list(target.restored(predicted_numbers(blueprint)))),
-        }
-        carried = target.columns
+        restored = target.restored(predicted_elements(blueprint))
+        carried, outputs = target.columns, {}
+        for place, (name, predicted) in enumerate(zip(target.columns, restored, strict=True)):
+            outputs[f"actual {place}"] = exp.cast(column(f"{OWN}{name}"), "double")
+            outputs[f"predicted {place}"] = predicted
     outputs["loss"] = column("loss")
     return forward_query(
+        abilities,
         blueprint,
         kept,
         carried,
-        parameters,
+        weights,
         outputs,
         wanted=["prediction", "loss"],
         target=target.values(),

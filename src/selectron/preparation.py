@@ -124,7 +124,7 @@ def arrange(
         resolve_columns(engine.columns(split.relation), columns, split.relation.label)
     rows = arranged_rows(relation, columns, required, split)
     engine.create_temporary(ROWS, rows)
-    held = exp.func("coalesce", exp.Sum(this=exp.cast(column(HELD_OUT), "bigint")), number(0.0))
+    held = exp.func("coalesce", exp.Sum(this=exp.cast(column(HELD_OUT), "int")), number(0.0))
     total, held_count = engine.rows(
         exp.select(exp.Count(this=exp.Star()), held).from_(engine.temporary(ROWS))
     )[0]

@@ -73,13 +73,22 @@ FUNCTIONS: Final[dict[str, Callable[[list[Expression]], Expression]]] = {
 }
 
 
+# Moments are text in ISO's form, which sorts and is read by SQLite's functions.
+MOMENTS: Final = (
+    exp.DataType.Type.DATE,
+    exp.DataType.Type.DATETIME,
+    exp.DataType.Type.TIMESTAMP,
+    exp.DataType.Type.TIMESTAMPTZ,
+)
+
+
 class Spelling(SQLiteDialect):
     """How SQLite spells what the layers above build."""
 
     class Generator(SQLiteGenerator):
         TYPE_MAPPING: ClassVar = {
             **SQLiteGenerator.TYPE_MAPPING,
-            exp.DataType.Type.TIMESTAMP: "TEXT",
+            **dict.fromkeys(MOMENTS, "TEXT"),
             exp.DataType.Type.DOUBLE: "REAL",
         }
 
@@ -102,7 +111,7 @@ class Spelling(SQLiteDialect):
         def cast_sql(self, expression: exp.Cast, safe_prefix: str | None = None) -> str:
             value = expression.this
             if expression.is_type("boolean"):
-                return f"({self.sql(value)} <> 0)"
+                return f"(CAST({self.sql(value)} AS NUMERIC) <> 0)"
             if isinstance(value, exp.Literal) and value.is_string and value.name in ("inf", "-inf"):
                 return "9e999" if value.name == "inf" else "-9e999"
             return super().cast_sql(expression, safe_prefix)

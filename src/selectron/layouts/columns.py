@@ -19,11 +19,12 @@ from sqlglot import exp
 from selectron.layouts.scalars import REPEATING, scalar
 from selectron.layouts.stages import Stage
 from selectron.program import operations as op
+from selectron.program.operations import Array
 from selectron.program.program import Program
 from selectron.program.tensor import BATCH, Shape, Tensor
 from selectron.sql import balanced, column, number
 
-__all__ = ["BATCH_ROWS", "ROW_IN_BATCH", "Lowered", "Phase", "element_name", "elements", "lower"]
+__all__ = ["BATCH_ROWS", "ROW_IN_BATCH", "Lowered", "Phase", "element_name", "elements", "greatest", "lower"]
 
 Expression = exp.Expr
 
@@ -123,8 +124,9 @@ def reads_of(reader: Tensor, place: int) -> int:
 class Lowering:
     """Lowers one program. Made for one use; :func:`lower` is its face."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, constants: Mapping[str, Array]) -> None:
         self.program = program
+        self.constants = constants
         # Whatever only gives its shape to another is not computed.
         self.tensors = [tensor for tensor in program.tensors() if tensor in self.reached()]
         self.phase = self.phases()
@@ -203,6 +205,9 @@ class Lowering:
         if isinstance(operation, op.Elementwise):
             return scalar(operation, *(self.value(part, i, j) for part in inputs))
         if isinstance(operation, op.Input):
+            known = self.constants.get(operation.name)
+            if known is not None:
+                return number(float(known[i, j]))
             return column(element_name(operation.name, tensor.shape, i, j))
         if isinstance(operation, op.Constant):
             return number(operation.value)
@@ -313,8 +318,13 @@ def greatest(values: Sequence[Expression]) -> Expression:
     return exp.Anonymous(this="greatest", expressions=list(values))
 
 
-def lower(program: Program) -> Lowered:
+def lower(program: Program, constants: Mapping[str, Array] | None = None) -> Lowered:
     """A program as phases of stages over columns.
+
+    Parameters
+    ----------
+    constants
+        Inputs that are written down as numbers, not read from columns.
 
     Examples
     --------
@@ -326,4 +336,4 @@ def lower(program: Program) -> Lowered:
     >>> [(name, value.sql("duckdb")) for name, value in lowered.outputs["y"]]
     [('y', '"sum"')]
     """
-    return Lowering(program).run()
+    return Lowering(program, constants or {}).run()

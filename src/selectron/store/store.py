@@ -358,6 +358,11 @@ class Store:
         """The rest of the state of a model's checkpoint: name, row, col and value."""
         return self.select(STATE, list(TABLES[STATE])[1:], model_id)
 
+    def rows_of(self, stored_in: str, model_id: int, expressions: Sequence[exp.Expr]) -> exp.Select:
+        """A query of expressions over a model's rows of a table."""
+        mine = exp.EQ(this=column("model_id"), expression=integer(model_id))
+        return exp.Select(expressions=list(expressions)).from_(table(stored_in)).where(mine)
+
     def matrix(self, stored_in: str, model_id: int, **equal: str) -> exp.Select:
         """A query of the rows of a stored matrix: row, col and value."""
         conditions: list[exp.Expr] = [exp.EQ(this=column("model_id"), expression=integer(model_id))]
