@@ -86,30 +86,56 @@ def arranged_rows(
         held = usable(split.relation, columns, required).select(exp.alias_(exp.true(), HELD_OUT, quoted=True))
         both = exp.Subquery(this=exp.union(own, held, distinct=False), alias=exp.TableAlias(this="either"))
         query = exp.select("*").from_(both, copy=False)
-    query = add_to(query, ROW, exp.Window(this=exp.RowNumber()))
+    steps = Steps([query])
+    steps.add(ROW, exp.Window(this=exp.RowNumber()))
     start = exp.Add(this=column(ROW), expression=integer(split.seed % MODULUS))
-    query = add_to(query, f"{HASH}_0", modulo(start))
+    steps.add(f"{HASH}_0", modulo(start))
     for round_, addend in enumerate(ADDENDS):
         state = column(f"{HASH}_{round_}")
-        query = add_to(query, f"{SQUARE}_{round_}", modulo(exp.Mul(this=state, expression=state.copy())))
+        steps.add(f"{SQUARE}_{round_}", modulo(exp.Mul(this=state, expression=state.copy())))
         square = column(f"{SQUARE}_{round_}")
         fourth = exp.paren(modulo(exp.Mul(this=square, expression=square.copy())))
         fifth = exp.Mul(this=fourth, expression=state.copy())
-        query = add_to(query, f"{HASH}_{round_ + 1}", modulo(exp.Add(this=fifth, expression=integer(addend))))
-    query = add_to(query, RANK, numbered(column(f"{HASH}_{len(ADDENDS)}"), column(ROW)))
+        steps.add(f"{HASH}_{round_ + 1}", modulo(exp.Add(this=fifth, expression=integer(addend))))
+    steps.add(RANK, numbered(column(f"{HASH}_{len(ADDENDS)}"), column(ROW)))
     if split.relation is not None or split.column is not None:
         if split.column is not None:
             marked = exp.cast(column(split.column), "boolean")
-            query = add_to(query, HELD_OUT, exp.func("coalesce", marked, exp.false()))
+            steps.add(HELD_OUT, exp.func("coalesce", marked, exp.false()))
         place = numbered(column(RANK), partition=column(HELD_OUT))
     else:
         first = integer(split.held_out)
-        query = add_to(query, HELD_OUT, exp.LTE(this=column(RANK), expression=first))
+        steps.add(HELD_OUT, exp.LTE(this=column(RANK), expression=first))
         after = exp.Sub(this=column(RANK), expression=first.copy())
         place = exp.Case(ifs=[exp.If(this=column(HELD_OUT), true=column(RANK))], default=after)
-    query = add_to(query, POSITION, exp.Sub(this=place, expression=integer(1)))
-    wanted = [*(column(name) for name in columns), column(HELD_OUT), column(POSITION)]
-    return exp.select(*wanted).from_(query.subquery("arranged", copy=False), copy=False)
+    steps.add(POSITION, exp.Sub(this=place, expression=integer(1)))
+    return steps.last([*(column(name) for name in columns), column(HELD_OUT), column(POSITION)])
+
+
+@dataclass
+class Steps:
+    """Named queries, each adding a column to the one before: nested, they are too deep for some parsers."""
+
+    queries: list[exp.Select]
+
+    def add(self, name: str, value: exp.Expr) -> None:
+        """One more column, made of those before."""
+        self.queries.append(self.over([exp.Star(), exp.alias_(value, name, quoted=True)]))
+
+    def last(self, columns: Sequence[exp.Expr]) -> exp.Select:
+        """A query of the columns."""
+        query = self.over(columns)
+        ctes = [exp.CTE(this=own, alias=alias_of(place)) for place, own in enumerate(self.queries)]
+        query.set("with_", exp.With(expressions=ctes))
+        return query
+
+    def over(self, columns: Sequence[exp.Expr]) -> exp.Select:
+        before = exp.Table(this=alias_of(len(self.queries) - 1).this)
+        return exp.Select(expressions=list(columns), from_=exp.From(this=before))
+
+
+def alias_of(place: int) -> exp.TableAlias:
+    return exp.TableAlias(this=exp.to_identifier(f"selectron_rows_{place}", quoted=True))
 
 
 def usable(relation: Relation, columns: Sequence[str], required: Sequence[str]) -> exp.Select:
@@ -119,12 +145,6 @@ def usable(relation: Relation, columns: Sequence[str], required: Sequence[str]) 
         exp.Not(this=exp.Is(this=column(name), expression=exp.Null())) for name in dict.fromkeys(required)
     ]
     return query.where(*present) if present else query
-
-
-def add_to(query: exp.Select, name: str, value: exp.Expr) -> exp.Select:
-    """Everything of a query and one more column, made of its columns."""
-    source = query.subquery("rows", copy=False)
-    return exp.select(exp.Star(), exp.alias_(value, name, quoted=True)).from_(source, copy=False)
 
 
 def numbered(*order: exp.Expr, partition: exp.Expr | None = None) -> exp.Expr:
