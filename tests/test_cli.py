@@ -136,7 +136,37 @@ def test_every_command_has_help() -> None:
 
     group = get_command(app)
     commands = group.commands  # type: ignore[attr-defined]
-    assert set(commands) == {"train", "evaluate", "predict", "sql", "models", "show", "log", "drop"}
+    assert set(commands) == {
+        "train",
+        "evaluate",
+        "predict",
+        "sql",
+        "models",
+        "show",
+        "log",
+        "drop",
+        "explain",
+        "copy",
+    }
     for command in commands.values():
         assert command.help
         assert all(getattr(parameter, "help", None) for parameter in command.params)
+
+
+def test_explain_and_copy_to_another_engine(folder: Path) -> None:
+    explained = run("explain", "birds.duckdb", "--model", "species", folder=folder)
+    assert "layout: arrays" in explained
+    assert "bytes for one step" in explained
+    assert "version 1" in run("copy", "birds.duckdb", "birds.sqlite", "--model", "species", folder=folder)
+    listed = run("models", "birds.sqlite", folder=folder)
+    assert "species" in listed
+    refused = run("copy", "birds.duckdb", "birds.sqlite", "--model", "nope", folder=folder, code=1)
+    assert "no model 'nope'" in refused
+
+
+def test_a_layout_and_a_strategy_by_name(tmp_path: Path, penguins: str) -> None:
+    how = ["--layout", "relations", "--strategy", "stepwise", "--epochs", "2", "--hidden", "2"]
+    assert "accuracy" in run("train", penguins, "--target", "species", *how, folder=tmp_path)
+    assert "no layout 'rows'" in run(
+        "train", penguins, "--target", "species", "--layout", "rows", folder=tmp_path, code=1
+    )

@@ -46,7 +46,8 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "prediction preparation statements trainer",
         "database": "errors sql version network training engines.base engines.connect features layouts store "
         "planning blueprint model preparation trainer",
-        "cli": "errors version network training engines.files features evaluation model database trainer",
+        "cli": "errors version network training planning engines.files features evaluation model database "
+        "trainer",
         "__init__": "errors version network training features evaluation model database trainer",
         "__main__": "cli",
     }.items()

@@ -22,6 +22,7 @@ from selectron.evaluation import Evaluation
 from selectron.features.options import NULL_POLICIES, SCALINGS, FeatureOptions
 from selectron.model import SQL_KINDS, Model
 from selectron.network import ACTIVATION_NAMES, INITIALIZATIONS, MLP
+from selectron.planning import LayoutName, StrategyName
 from selectron.trainer import Progress
 from selectron.training.options import LOSSES, OPTIMIZERS, SCHEDULES
 from selectron.version import __version__
@@ -46,7 +47,8 @@ DatabasePath = Annotated[
     str,
     typer.Argument(
         metavar="DATABASE",
-        help="A DuckDB file; or a CSV, Parquet or JSON file: its models live in a .duckdb file of its name.",
+        help="A DuckDB or SQLite file, a postgresql:// or bigquery:// URL; or a CSV, Parquet or JSON file: "
+        "its models live in a .duckdb file of its name.",
     ),
 ]
 ModelName = Annotated[str, typer.Option("--model", help="The model's name.")]
@@ -72,18 +74,18 @@ def main() -> None:
 
 
 def is_data_file(path: str) -> bool:
-    return path.lower().endswith(tuple(READERS))
+    return "://" not in path and path.lower().endswith(tuple(READERS))
 
 
 @contextmanager
 def opened(path: str, *, read_only: bool, must_exist: bool = True) -> Iterator[Database]:
     """The database of a path: the file itself, or the one beside a data file."""
-    file = Path(path)
-    if is_data_file(path):
-        file = Path(file.name.split(".")[0] + ".duckdb")
-    if must_exist and not file.exists():
-        raise ConfigurationError(f"There is no database {str(file)!r}.", hint="Train a model first.")
-    db = connect(file, read_only=read_only)
+    target: str | Path = path
+    if "://" not in path:
+        target = Path(Path(path).name.split(".")[0] + ".duckdb") if is_data_file(path) else Path(path)
+        if must_exist and not target.exists():
+            raise ConfigurationError(f"There is no database {str(target)!r}.", hint="Train a model first.")
+    db = connect(target, read_only=read_only)
     try:
         yield db
     finally:
@@ -206,6 +208,15 @@ def train(
     nulls: Annotated[str, typer.Option(help=f"In features: {', '.join(NULL_POLICIES)}.")] = "impute",
     max_categories: Annotated[int, typer.Option(help="The most categories of a column.")] = 100,
     warm_start: Annotated[str | None, typer.Option(help="A model to start from.")] = None,
+    layout: Annotated[
+        str | None, typer.Option(help=f"{', '.join(LayoutName)}; the cheapest that runs by default.")
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help=f"{', '.join(StrategyName)}; recursive where it runs by default.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of a nested or stepwise statement; 10 and 1 by default.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Finish a training that was interrupted.")] = False,
     more_epochs: Annotated[int, typer.Option(help="Train an existing model on for so many epochs.")] = 0,
 ) -> None:
@@ -265,6 +276,9 @@ def train(
                 min_delta=min_delta,
                 seed=seed,
                 warm_start=warm_start,
+                layout=layout,
+                strategy=strategy,
+                steps=steps,
                 watch=watch,
             )
         report(trained)
@@ -428,6 +442,30 @@ def sql(
     """Print the SQL of a model: its prediction, whole training, evaluation, or one training step."""
     with opened(database, read_only=True) as db:
         sys.stdout.write(db.model(model, version).sql(kind, table) + ";\n")
+
+
+@app.command()
+def explain(
+    database: DatabasePath, model: ModelName, table: TableName = None, version: Version = None
+) -> None:
+    """Say in which layout, by which strategy and why a model is trained, and what a step costs."""
+    with opened(database, read_only=True) as db:
+        found = db.model(model, version).explain(table)
+        for name, value in found.items():
+            out.print(f"{name}: {value}", markup=False)
+
+
+@app.command()
+def copy(
+    source: Annotated[str, typer.Argument(help="The database that has the model.")],
+    target: Annotated[str, typer.Argument(help="The database to copy it to, of any engine.")],
+    model: ModelName,
+    version: Version = None,
+) -> None:
+    """Copy a model to another database, where it predicts the same and can be trained on."""
+    with opened(source, read_only=True) as here, opened(target, read_only=False, must_exist=False) as there:
+        copied = there.copy(here.model(model, version))
+        out.print(f"Copied {model!r} to {target} as version {copied.version}.", markup=False)
 
 
 @app.command()

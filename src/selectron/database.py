@@ -106,6 +106,28 @@ class Database:
         """
         return Model(self.engine, self.store, self.store.find(name, version))
 
+    def copy(self, model: Model) -> Model:
+        """Copy a model of another database, of any engine, into this one, as a new version of its name.
+
+        Its parameters, state, log and statistics are copied, so that it predicts the same here and can be
+        trained on, if its table is here too.
+
+        Raises
+        ------
+        StoreError
+            If this database is read-only.
+
+        Examples
+        --------
+        >>> there = connect("sqlite:///:memory:")
+        >>> with connect() as here:
+        ...     trained = here.train("SELECT x, x > 4 AS large FROM range(10) AS t(x)", "large", epochs=1)
+        ...     there.copy(trained)
+        Model('large', version=1, epochs=1)
+        """
+        self.store.prepare()
+        return Model(self.engine, self.store, self.store.copy_from(model.store, model.record))
+
     def drop(self, name: str, version: int | None = None) -> int:
         """Remove a model, all versions unless one is named; return how many were removed.
 

@@ -410,6 +410,30 @@ class Model:
             return step_statement(self.blueprint, self.layout(), rows, tick, values, self.engine)
         raise ConfigurationError(f"There is no SQL {kind!r}.", hint=f"Use one of {', '.join(SQL_KINDS)}.")
 
+    def explain(self, source: object = None) -> dict[str, str]:
+        """Why the model is trained as it is: layout, strategy, predicted cost, size of the statement.
+
+        Parameters
+        ----------
+        source
+            The table it is about; by default the one that was trained on.
+        """
+        choice = chosen(self.engine, self.blueprint)
+        specification = self.blueprint.specification
+        statement = self.engine.sql(self.statement("step", source))
+        named = {"layout": specification.layout, "strategy": specification.strategy}
+        given = [f"{name} {value}" for name, value in named.items() if value is not None]
+        return {
+            "engine": self.engine.dialect,
+            "layout": str(choice.layout),
+            "strategy": str(choice.strategy),
+            "chosen": "as asked for: " + ", ".join(given) if given else "the cheapest that runs",
+            "candidates": "; ".join(choice.reasons),
+            "predicted": f"{choice.seconds * 1000:.3g} ms a step",
+            "batches": f"{specification.plan.per_epoch} of {specification.plan.size} rows an epoch",
+            "statement": f"{len(statement)} bytes for one step",
+        }
+
     def layout(self) -> Layout:
         """The training step as the engine runs it."""
         choice = chosen(self.engine, self.blueprint)

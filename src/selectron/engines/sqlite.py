@@ -219,7 +219,7 @@ class SQLite:
         self.connection = open_connection(self.path, read_only=read_only)
         self.frame_numbers = itertools.count(1)
         self.register_aggregate("stddev_pop", 1, Deviation)
-        self.register_aggregate("var_pop", 1, Variance)
+        self.register_aggregate("variance_pop", 1, Variance)
 
     def close(self) -> None:
         """Close the connection."""
@@ -348,7 +348,10 @@ class SQLite:
         ColumnError
             If two columns have the same name, or a column of numbers holds text.
         """
-        query = exp.select("*").from_(relation.source.copy()).limit(0)
+        source = relation.source
+        # A query's own columns: read from outside, the second of one name is called otherwise.
+        inner = source.this if isinstance(source, exp.Subquery) else exp.select("*").from_(source.copy())
+        query = exp.select("*").from_(inner.subquery("source")) if inner.args.get("limit") else inner.limit(0)
         try:
             names = [str(column[0]) for column in self.execute(self.sql(query)).description]
         except EngineError as error:

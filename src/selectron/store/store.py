@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -32,6 +32,9 @@ from selectron.store.schema import (
 __all__ = ["LogRow", "ModelRecord", "Status", "Store"]
 
 Value = str | int | float | None
+
+# Rows of literals in one statement.
+INSERTED = 1_000
 
 
 class Status(StrEnum):
@@ -136,16 +139,11 @@ class Store:
         if not name.strip():
             raise StoreError("A model needs a name.", hint="Give one that is not empty.")
         with self.engine.transaction():
-            counted = exp.select(
-                exp.func("coalesce", exp.Max(this=column("model_id")), integer(0)),
-                exp.func("coalesce", exp.Max(this=self.if_named(name)), integer(0)),
-            ).from_(table(MODELS))
-            highest, version = self.engine.rows(counted)[0]
-            model_id = int(highest) + 1
+            model_id, version = self.next_version(name)
             values: list[exp.Expr] = [
                 integer(model_id),
                 text(name),
-                integer(int(version) + 1),
+                integer(version),
                 exp.cast(exp.CurrentTimestamp(), "timestamp"),
                 text(Status.TRAINING),
                 text(task),
@@ -167,6 +165,31 @@ class Store:
             ]
             self.insert(UNITS, named)
         return self.record(model_id)
+
+    def copy_from(self, other: Store, record: ModelRecord) -> ModelRecord:
+        """Copy a model of another store into this one, as a new version of its name; all or nothing."""
+        with self.engine.transaction():
+            model_id, version = self.next_version(record.name)
+            values: list[Value] = [model_id, record.name, version, None, *astuple(record)[4:]]
+            self.insert(MODELS, [values])
+            self.update(model_id, created_at=exp.cast(exp.CurrentTimestamp(), "timestamp"))
+            for name in (PARAMETERS, STATE, STATISTICS, UNITS, LOG):
+                names = [own for own in list(TABLES[name])[1:] if own != "finished_at"]
+                rows = other.select(name, names, record.model_id)
+                moment: tuple[Value, ...] = (None,) if name == LOG else ()
+                for start in range(0, len(rows), INSERTED):
+                    part = rows[start : start + INSERTED]
+                    self.insert(name, [(model_id, *row, *moment) for row in part])
+        return self.record(model_id)
+
+    def next_version(self, name: str) -> tuple[int, int]:
+        """The id and the version of the next model of a name."""
+        counted = exp.select(
+            exp.func("coalesce", exp.Max(this=column("model_id")), integer(0)),
+            exp.func("coalesce", exp.Max(this=self.if_named(name)), integer(0)),
+        ).from_(table(MODELS))
+        highest, version = self.engine.rows(counted)[0]
+        return int(highest) + 1, int(version) + 1
 
     def if_named(self, name: str) -> exp.Case:
         """The version where the name is this one."""

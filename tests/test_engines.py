@@ -1,0 +1,180 @@
+"""The same training on every engine: the same network, figures and predictions, to the last digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import selectron
+from selectron.database import Database
+from selectron.engines.base import Engine
+from selectron.errors import DataError, EngineError, SelectronError
+
+EMBEDDED = ("sqlite", "postgres")
+OPTIONS: dict[str, Any] = {"network": selectron.MLP([3]), "epochs": 4, "batch_size": 100}
+
+
+def trained(engine: Engine, source: object, **options: Any) -> selectron.Model:
+    return Database(engine).train(source, "species", **{**OPTIONS, **options})
+
+
+def same(left: selectron.Model, right: selectron.Model, tolerance: float = 1e-9) -> None:
+    for key, value in right.parameters.items():
+        np.testing.assert_allclose(left.parameters[key], value, rtol=tolerance, atol=1e-12, err_msg=key)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"layout": "columns", "strategy": "stepwise", "steps": 2},
+        {"layout": "relations", "strategy": "stepwise"},
+        {"patience": 1, "dropout": True, "seed": 3},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_a_training_agrees_with_duckdb(
+    name: str, options: dict[str, Any], engines: Callable[[str], Engine], penguins: str
+) -> None:
+    options = dict(options)
+    if options.pop("dropout", False):
+        options["network"] = selectron.MLP([4], dropout=0.3)
+    plain = {k: v for k, v in options.items() if k not in ("layout", "strategy", "steps")}
+    expected = trained(engines("duckdb"), penguins, **plain)
+    model = trained(engines(name), penguins, **options)
+    same(model, expected)
+    ours, theirs = model.evaluate(), expected.evaluate()
+    assert ours.metrics == pytest.approx(theirs.metrics, rel=1e-9)
+    assert ours.confusion == theirs.confusion
+    for mine, other in zip(
+        sorted(model.predict(penguins).rows(), key=str),
+        sorted(expected.predict(penguins).rows(), key=str),
+        strict=True,
+    ):
+        assert mine[-3:] == pytest.approx(other[-3:], rel=1e-9)
+        assert mine[-4] == other[-4]
+    losses = [row.training_loss for row in model.log]
+    assert losses == pytest.approx([row.training_loss for row in expected.log], rel=1e-9)
+    assert [row.epoch for row in model.log] == [row.epoch for row in expected.log]
+    same(model.train(2), expected.train(2))
+
+
+@pytest.mark.parametrize("strategy", ["nested", "stepwise"])
+@pytest.mark.parametrize("layout", ["arrays", "columns", "relations"])
+def test_any_layout_and_strategy_trains(
+    layout: str, strategy: str, engines: Callable[[str], Engine], penguins: str
+) -> None:
+    expected = trained(engines("duckdb"), penguins)
+    options = {"layout": layout, "strategy": strategy, "steps": 3}
+    if layout == "columns":
+        # DuckDB takes a second to plan a statement of so many columns.
+        options |= {"optimizer": selectron.SGD(0.1), "network": selectron.MLP([]), "epochs": 2}
+        expected = trained(engines("duckdb"), penguins, **{k: v for k, v in options.items() if k != "layout"})
+    same(trained(engines("duckdb"), penguins, **options), expected)
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_regression_and_several_targets(name: str, engines: Callable[[str], Engine], penguins: str) -> None:
+    def train(engine: Engine) -> selectron.Model:
+        targets = ["body_mass_g", "flipper_length_mm"]
+        return Database(engine).train(penguins, targets, name="size", network=selectron.MLP([2]), epochs=3)
+
+    expected, model = train(engines("duckdb")), train(engines(name))
+    same(model, expected)
+    assert model.evaluate().metrics == pytest.approx(expected.evaluate().metrics, rel=1e-9)
+    assert model.predict(penguins).rows(1)[0][-2:] == pytest.approx(
+        expected.predict(penguins).rows(1)[0][-2:], rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_tables_views_and_files_of_predictions(
+    name: str, engines: Callable[[str], Engine], penguins: str, tmp_path: Path
+) -> None:
+    engine = engines(name)
+    engine.create_table("birds", selectron_rows(engine, penguins))
+    model = trained(engine, "birds")
+    predictions = model.predict("birds")
+    predictions.to_table("scored")
+    predictions.to_view("live")
+    predictions.to_file(tmp_path / "scored.csv")
+    counts = [Database(engine).engine.rows(selectron_rows(engine, table)) for table in ("scored", "live")]
+    assert len(counts[0]) == len(counts[1]) == 344
+    assert (tmp_path / "scored.csv").read_text().count("\n") == 345
+    with pytest.raises(DataError, match="already"):
+        predictions.to_table("scored")
+    assert Database(engine).drop("species") == 1
+    with pytest.raises(DataError, match="no table"):
+        engine.relation("live")
+
+
+def selectron_rows(engine: Engine, source: str) -> Any:
+    from sqlglot import exp
+
+    return exp.select("*").from_(engine.relation(source).source)
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_bad_input_is_refused_with_our_own_message(
+    name: str, engines: Callable[[str], Engine], penguins: str
+) -> None:
+    engine = engines(name)
+    for source, target, message in [
+        ("nowhere", "species", "no table, view or file"),
+        (penguins, "kind", "no column 'kind'"),
+        ("missing.csv", "species", "no file"),
+        ("SELECT 1 AS a, 2 AS a", "a", "two columns named 'a'"),
+        ("SELECT 1 AS a, 2 AS b WHERE 1 = 0", "b", "is empty"),
+    ]:
+        with pytest.raises(SelectronError, match=message):
+            Database(engine).train(source, target)
+    assert Database(engine).models() == []
+
+
+def test_a_layout_that_does_not_fit_is_refused_before_anything_runs(
+    engines: Callable[[str], Engine], penguins: str
+) -> None:
+    with pytest.raises(EngineError, match=r"needs \d+ columns, and the engine takes 1600"):
+        trained(engines("postgres"), penguins, layout="columns", network=selectron.MLP([200]))
+    with pytest.raises(EngineError, match="neither lists nor functions"):
+        trained(engines("postgres"), penguins, layout="arrays")
+    assert Database(engines("postgres")).models() == []
+
+
+def test_a_model_is_found_again_in_its_file(tmp_path: Path, penguins: str) -> None:
+    path = tmp_path / "birds.sqlite"
+    with selectron.connect(path) as db:
+        parameters = db.train(penguins, "species", **OPTIONS).parameters
+    with selectron.connect(path, read_only=True) as db:
+        model = db.model("species")
+        assert all((model.parameters[key] == value).all() for key, value in parameters.items())
+        assert len(model.predict(penguins).rows()) == 344
+        with pytest.raises(SelectronError, match="read-only"):
+            db.train(penguins, "species")
+    (tmp_path / "no.sqlite").write_text("not a database, but long enough to look like one")
+    with pytest.raises(EngineError, match="not a SQLite database"):
+        selectron.connect("sqlite:///" + str(tmp_path / "no.sqlite"))
+    with pytest.raises(EngineError, match="no engine"):
+        selectron.connect("mysql://here")
+    with pytest.raises(EngineError, match="no connection"):
+        selectron.connect("postgresql://nobody@127.0.0.1:1/none")
+
+
+@pytest.mark.parametrize("there", ["duckdb", "sqlite", "postgres"])
+@pytest.mark.parametrize("here", ["duckdb", "sqlite", "postgres"])
+def test_a_copied_model_predicts_the_same_and_trains_on(
+    here: str, there: str, engines: Callable[[str], Engine], penguins: str
+) -> None:
+    model = trained(engines(here), penguins, optimizer=selectron.Adam(0.02))
+    copied = Database(engines(there)).copy(model)
+    assert copied.evaluate().metrics == pytest.approx(model.evaluate().metrics, rel=1e-9)
+    assert [row[:6] for row in map(astuple, copied.log)] == [row[:6] for row in map(astuple, model.log)]
+    for mine, other in zip(copied.predict(penguins).rows(), model.predict(penguins).rows(), strict=True):
+        assert mine[-3:] == pytest.approx(other[-3:], rel=1e-9)
+    same(copied.train(1), model.train(1))
