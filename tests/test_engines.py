@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 import selectron
@@ -178,3 +181,18 @@ def test_a_copied_model_predicts_the_same_and_trains_on(
     for mine, other in zip(copied.predict(penguins).rows(), model.predict(penguins).rows(), strict=True):
         assert mine[-3:] == pytest.approx(other[-3:], rel=1e-9)
     same(copied.train(1), model.train(1))
+
+
+@pytest.mark.parametrize("name", ["duckdb", "sqlite", "postgres"])
+@pytest.mark.parametrize("kind", ["arrow", "pandas", "polars"])
+def test_a_frame_is_a_table_on_a_connection_that_has_done_nothing_yet(
+    kind: str, name: str, engines: Callable[[str], Engine]
+) -> None:
+    columns = {"x": [1.0, 2.0, 3.0, 4.0], "y": ["a", "a", "b", "b"]}
+    frame = {"arrow": pa.table, "pandas": pd.DataFrame, "polars": pl.DataFrame}[kind](columns)
+    model = Database(engines(name)).train(frame, "y", network=selectron.MLP([]), epochs=1, validation=0)
+    assert model.evaluate(frame).rows == 4
+    assert (
+        getattr(model.predict(frame), {"arrow": "arrow", "pandas": "df", "polars": "pl"}[kind])().shape[0]
+        == 4
+    )

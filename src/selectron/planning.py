@@ -67,6 +67,8 @@ def gap_of(abilities: Abilities, layout: LayoutName, strategy: StrategyName) -> 
         return "it has neither lists nor functions of ours" if abilities.arrays is Arrays.NONE else None
     if layout is LayoutName.RELATIONS and strategy is StrategyName.NESTED and abilities.expands:
         return "each reference to a named query expands it anew, and relations are read several times"
+    if layout is LayoutName.COLUMNS and abilities.recursion is Recursion.ROW:
+        return None
     if strategy is StrategyName.RECURSIVE and in_term(abilities):
         return "a recursive term that may not aggregate cannot sum over the rows of a batch"
     return None
@@ -75,7 +77,8 @@ def gap_of(abilities: Abilities, layout: LayoutName, strategy: StrategyName) -> 
 def layout_of(abilities: Abilities, name: LayoutName, step: Step) -> Layout:
     """A step in a layout, as the engine does it."""
     if name is LayoutName.COLUMNS:
-        return ColumnsLayout(step, in_line=abilities.expands)
+        with_rows = abilities.recursion is Recursion.ROW
+        return ColumnsLayout(step, in_line=abilities.expands, with_rows=with_rows)
     if name is LayoutName.RELATIONS:
         return RelationsLayout(step)
     return ListsLayout(step) if abilities.arrays is Arrays.LISTS else FunctionsLayout(step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -172,7 +173,7 @@ class Trainer:
         end = epochs * self.per_epoch
         ticks = max(1, int(CHUNK_SECONDS / self.guessed_seconds()))
         while True:
-            until = min(end, self.tick + ticks)
+            until = min(end, self.tick + min(ticks, self.most_ticks))
             started = time.perf_counter()
             state = self.advance(until)
             ran = time.perf_counter() - started
@@ -187,6 +188,13 @@ class Trainer:
             # Committing should not take longer than a tenth of the training.
             target = max(CHUNK_SECONDS, 10 * committed)
             ticks = max(1, int(ticks * min(10.0, target / max(ran, 1e-3))))
+
+    @property
+    def most_ticks(self) -> int:
+        """How many steps a chunk may have: engines stop a recursion after so many rounds."""
+        limit = self.engine.limits.recursions
+        is_recursive = self.choice.strategy is StrategyName.RECURSIVE
+        return limit - 1 if limit is not None and is_recursive else sys.maxsize
 
     def advance(self, until: int) -> dict[str, Any]:
         """Train up to a tick, in one statement or several; give the numbers that decide how to go on."""

@@ -73,6 +73,7 @@ class Limits:
     statement_bytes: int | None = None
     arguments: int | None = None
     compound_selects: int | None = None
+    recursions: int | None = None
 
 
 class Recursion(StrEnum):
@@ -102,6 +103,8 @@ class Abilities:
     copies: bool = False
     # Whether each reference to a named query expands it anew: two in each of many grow exponentially.
     expands: bool = False
+    # Whether several statements and loops over them can be sent as one text.
+    scripts: bool = False
 
 
 class Engine(Protocol):

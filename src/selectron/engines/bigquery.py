@@ -298,8 +298,8 @@ class BigQuery(NoFunctions):
     """
 
     dialect: Final = "bigquery"
-    limits: Final = Limits(columns=10_000, statement_bytes=1_000_000)
-    abilities: Final = Abilities(Recursion.ROW, Arrays.NONE)
+    limits: Final = Limits(columns=10_000, statement_bytes=1_000_000, recursions=500)
+    abilities: Final = Abilities(Recursion.ROW, Arrays.NONE, scripts=True)
 
     def __init__(self, runner: Runner, *, dataset: str = "", read_only: bool = False) -> None:
         self.runner = runner

@@ -104,7 +104,7 @@ class DuckDB(NoFunctions):
     def writable(self) -> bool:
         """Whether the current catalog takes writes."""
         query = "SELECT NOT readonly FROM duckdb_databases() WHERE database_name = current_database()"
-        row = self.connection.execute(query).fetchone()
+        row = self.first(query)
         return bool(row and row[0])
 
     def close(self) -> None:
@@ -148,6 +148,11 @@ class DuckDB(NoFunctions):
             raise
         except duckdb.Error as error:
             raise translate(error) from error
+
+    def first(self, text: str, parameters: Sequence[object] = ()) -> Row | None:
+        """The first row of a query; all are fetched, since an unfinished result blocks the connection."""
+        rows: list[Row] = self.execute(text, parameters).fetchall()
+        return rows[0] if rows else None
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -264,12 +269,12 @@ class DuckDB(NoFunctions):
                  lower(table_catalog || '.' || table_schema || '.' || table_name)], lower(?))
             ORDER BY table_catalog <> current_database(), table_schema <> current_schema()
         """
-        found = self.execute(query, [name]).fetchone()
+        found = self.first(query, [name])
         if found is None:
             return None
         catalog, schema, table = found
         # The short form where it means the same, since it stays true when the file is moved or renamed.
-        here = self.execute("SELECT current_database(), current_schema()").fetchone()
+        here = self.first("SELECT current_database(), current_schema()")
         if here == (catalog, schema):
             return exp.table_(table, quoted=True)
         if here and here[0] == catalog:
@@ -300,7 +305,7 @@ class DuckDB(NoFunctions):
             SELECT 1 FROM information_schema.tables
             WHERE table_name = ? AND table_schema = current_schema() AND table_catalog = current_database()
         """
-        return self.execute(query, [name]).fetchone() is not None
+        return self.first(query, [name]) is not None
 
     def tables_hint(self) -> str:
         """The tables that do exist, for a message."""

@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlglot import exp
 
+from selectron.errors import EngineError
 from selectron.layouts.arrays import Lowered, lower
 from selectron.layouts.base import (
     BATCH_NUMBER,
@@ -99,6 +100,10 @@ class ListsLayout:
             *(Cte(name, query, Fence.NONE) for name, query in stages),
             Cte(f"{prefix}next", last, Fence.STATE),
         ]
+
+    def term(self, state: exp.Table, tables: Tables, until: Expression) -> exp.Query:
+        """Refused: wherever there are lists, recursion is free."""
+        raise EngineError("Lists need a recursion that may use CTEs.", hint="Use another layout.")
 
     @cached_property
     def next_values(self) -> dict[str, Expression]:

@@ -172,6 +172,17 @@ class Layout(Protocol):
     def chain(self, state: exp.Table, tables: Tables, until: Expression, prefix: str) -> list[Cte]:
         """The next state of `state`; none if that is at `until`, has stopped or has diverged."""
 
+    def term(self, state: exp.Table, tables: Tables, until: Expression) -> exp.Query:
+        """The next state as one query over one reference to `state`, with no WITH of its own.
+
+        For recursive terms where nothing else is allowed.
+
+        Raises
+        ------
+        EngineError
+            If the layout has no such form.
+        """
+
     def result(self, states: exp.Table | exp.Subquery) -> exp.Select:
         """What is kept of all the states of a statement: the last one, and the log."""
 

@@ -27,7 +27,7 @@ from selectron.layouts.base import (
     running,
 )
 from selectron.layouts.columns import BATCH_ROWS, ROW_IN_BATCH, Lowered, element_name, elements, lower
-from selectron.layouts.stages import read_by, select
+from selectron.layouts.stages import Stage, read_by, select
 from selectron.program.operations import Array
 from selectron.program.tensor import BATCH, Shape
 from selectron.sql import column, integer, number, text
@@ -43,6 +43,9 @@ NOW: Final = "now"
 TURN: Final = "turn"
 # Of a row, whether its batch trains: not called as the batch's own column, which it meets.
 TRAINS: Final = "trains"
+# A batch's rows as an array, and a row of sums over them.
+ROWS: Final = "rows"
+SUMS: Final = "sums"
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,13 @@ class ColumnsLayout:
     """A step as CTEs over one-row relations and the rows of a batch.
 
     `in_line` if each relation may be read once only, as where a reference to a CTE expands it anew: then the
-    state travels along with the rows.
+    state travels along with the rows. `with_rows` if a batch also holds its rows as an array, for recursive
+    terms that may aggregate nothing else.
     """
 
     step: Step
     in_line: bool = False
+    with_rows: bool = False
 
     keyed: Final = False
 
@@ -95,6 +100,9 @@ class ColumnsLayout:
                 "ends_epoch": exp.Case(ifs=[exp.If(this=ends, true=number(1.0))], default=number(0.0)),
                 BATCH_ROWS: exp.cast(exp.Count(this=exp.Star()), "double"),
             }
+            if self.with_rows:
+                held = [exp.alias_(column(name), name, quoted=True) for name in values if name in self.fed]
+                own[ROWS] = exp.ArrayAgg(this=exp.Struct(expressions=held))
             expressions = [exp.alias_(value, name, quoted=True) for name, value in own.items()]
             return exp.select(*expressions).from_(tables(EXAMPLES)).group_by(column(BATCH_NUMBER))
 
@@ -167,10 +175,37 @@ class ColumnsLayout:
     @cached_property
     def row_names(self) -> set[str]:
         """All that is a column of rows: what the batch feeds, and what relations of rows add."""
+        made = {name for link in self.links if link.of_rows for name, _ in link.columns}
+        return self.fed | made | {BATCH_NUMBER}
+
+    @cached_property
+    def fed(self) -> set[str]:
+        """The columns of a row of the batch that the program reads."""
         inputs = self.step.program.inputs
         fed = {name for part, shape in inputs.items() if shape[0] == BATCH for name in names_of(part, shape)}
-        made = {name for link in self.links if link.of_rows for name, _ in link.columns}
-        return fed | made | {ROW_IN_BATCH, BATCH_NUMBER}
+        return fed | {ROW_IN_BATCH}
+
+    def term(self, state: exp.Table, tables: Tables, until: Expression) -> exp.Query:
+        """Subqueries one in another, over one reference to the state; sums are subqueries that give a row."""
+        query = self.gate(state, tables, until).select(
+            *(column(name, state.alias_or_name) for name in self.columns if name not in (TICK, ENDED)),
+            column(ROWS, "own"),
+        )
+        row_stages: list[Stage] = []
+        for phase in self.lowered.phases:
+            for stage in phase.once:
+                query = extended(query, stage.columns)
+            row_stages += phase.rows
+            if phase.sums:
+                query = extended(query, [(SUMS, exp.Subquery(this=sums_of(row_stages, phase.sums)))])
+                kept = exp.Star(except_=[exp.to_identifier(SUMS, quoted=True)])
+                parts = [
+                    exp.alias_(exp.Dot(this=column(SUMS), expression=quoted(name)), name, quoted=True)
+                    for name, _ in phase.sums
+                ]
+                query = exp.Select(expressions=[kept, *parts]).from_(query.subquery("so far", copy=False))
+        final = [exp.alias_(self.next_values[name], name, quoted=True) for name in self.columns]
+        return exp.Select(expressions=final).from_(query.subquery("so far", copy=False), copy=False)
 
     def gate(self, state: exp.Table, tables: Tables, until: Expression) -> exp.Select:
         """The state's batch; no row if no step is to be taken."""
@@ -389,6 +424,27 @@ def in_line(
             summed = True
         made.append(Cte(name, query, Fence.STATE if link is final else Fence.STAGE))
     return made
+
+
+def extended(query: exp.Select, columns: Sequence[tuple[str, Expression]]) -> exp.Select:
+    """All of a query and some columns made of it."""
+    named = [exp.alias_(value, name, quoted=True) for name, value in columns]
+    return exp.Select(expressions=[exp.Star(), *named]).from_(
+        query.subquery("so far", copy=False), copy=False
+    )
+
+
+def sums_of(stages: Sequence[Stage], sums: Sequence[tuple[str, Expression]]) -> exp.Select:
+    """A row (STRUCT) of sums over the rows of a batch's array, after stages over them."""
+    row = exp.to_identifier("r", quoted=True)
+    unnested = exp.Unnest(expressions=[column(ROWS)], alias=exp.TableAlias(columns=[row]))
+    star = exp.Column(this=exp.Star(), table=row.copy())
+    query = exp.Select(expressions=[star]).from_(unnested, copy=False)
+    for stage in stages:
+        query = extended(query, stage.columns)
+    named = [exp.alias_(value, name, quoted=True) for name, value in sums]
+    total = exp.Select(expressions=named, kind="STRUCT")
+    return total.from_(query.subquery("so far", copy=False), copy=False)
 
 
 def quoted(name: str) -> exp.Identifier:

@@ -155,6 +155,10 @@ class FunctionsLayout:
         )
         return [Cte(f"{prefix}next", query, Fence.STATE)]
 
+    def term(self, state: exp.Table, tables: Tables, until: Expression) -> exp.Query:
+        """The same: it is one query already."""
+        return self.chain(state, tables, until, "")[0].query
+
     def result(self, states: exp.Table | exp.Subquery) -> exp.Select:
         """The last state, found without keeping all of them."""
         query = exp.select(*map(column, self.columns)).from_(states.copy())

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from sqlglot import exp
 
+from selectron.errors import EngineError
 from selectron.layouts.base import (
     BATCH_NUMBER,
     BATCHES,
@@ -154,6 +155,13 @@ class RelationsLayout:
             part = part.join(exp.table_(gate, quoted=True), join_type="cross", copy=False)
             parts.append(part.where(ended.copy(), copy=False) if name in self.step.logs else part)
         return [*made, Cte(f"{prefix}next", union_all(parts), Fence.STATE)]
+
+    def term(self, state: exp.Table, tables: Tables, until: Expression) -> exp.Query:
+        """Refused: a state of many rows is read many times."""
+        raise EngineError(
+            "Relations need a recursion that may name what recurs more than once.",
+            hint="Use another layout, or strategy nested or stepwise.",
+        )
 
     def gate(self, state: exp.Table, tables: Tables, until: Expression) -> exp.Select:
         """The state's batch; no row if no step is to be taken."""

@@ -52,8 +52,7 @@ def recursive_query(
     if in_term:
         # All of the step in one query, over the relation itself.
         own = exp.Table(this=relation.this.copy(), alias=exp.TableAlias(this=here.this.copy()))
-        (whole,) = layout.chain(own, tables, until, "")
-        return recursion(layout, anchor, whole.query, names)
+        return recursion(layout, anchor, layout.term(own, tables, until), names)
     ctes = [Cte(HERE, copied, Fence.NONE), *layout.chain(here, tables, until, "")]
     last = exp.select(*map(column, layout.columns)).from_(exp.table_(ctes[-1].name, quoted=True))
     if layout.keyed:
