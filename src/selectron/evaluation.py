@@ -35,8 +35,9 @@ rates AS (
 ),
 ranked AS (
   SELECT class, actual,
-    RANK() OVER (PARTITION BY class ORDER BY probability)
-      + (COUNT(*) OVER (PARTITION BY class, probability) - 1) / 2e0 AS place
+    (RANK() OVER (PARTITION BY class ORDER BY probability)
+      - RANK() OVER (PARTITION BY class ORDER BY probability DESC)
+      + COUNT(*) OVER (PARTITION BY class) + 1) / 2e0 AS place
   FROM (
     SELECT class, actual, CHOSEN(class, 'probability') AS probability FROM scored CROSS JOIN classes
   ) AS each

@@ -24,13 +24,13 @@ from selectron.prediction import Weights, predict_query, prediction_columns, sco
 from selectron.preparation import arrange, needed_columns, split_of
 from selectron.program.operations import Array
 from selectron.sql import column
-from selectron.statements import step_statement, training_statement
+from selectron.statements import step_statement, training_script, training_statement
 from selectron.store.store import LogRow, ModelRecord, Store
 from selectron.trainer import Progress, Trainer, stored_values
 
 __all__ = ["SQL_KINDS", "Model", "Predictions", "chosen"]
 
-SQL_KINDS: Final = ("predict", "train", "evaluate", "step")
+SQL_KINDS: Final = ("predict", "train", "evaluate", "step", "script")
 
 # How a file of predictions is written, by the end of its name.
 FORMATS: Final = (".csv", ".parquet", ".json")
@@ -388,10 +388,21 @@ class Model:
         kind
             ``"predict"``: the query that predicts; ``"train"``: the whole training as one statement that
             gives the same weights; ``"evaluate"``: the figures of quality; ``"step"``: one training step
-            from the current checkpoint.
+            from the current checkpoint; ``"script"``: the training as a loop over temporary tables, where the
+            engine has scripts.
         source
             The table it is about; by default the one that was trained on.
         """
+        if kind == "script":
+            specification = self.blueprint.specification
+            return training_script(
+                self.blueprint,
+                self.layout(),
+                self.arranged(source),
+                specification.training.epochs,
+                specification.steps or 1,
+                self.engine,
+            )
         return self.engine.sql(self.statement(kind, source), pretty=True)
 
     def statement(self, kind: str, source: object = None) -> exp.Expr:
