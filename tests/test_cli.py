@@ -170,3 +170,13 @@ def test_a_layout_and_a_strategy_by_name(tmp_path: Path, penguins: str) -> None:
     assert "no layout 'rows'" in run(
         "train", penguins, "--target", "species", "--layout", "rows", folder=tmp_path, code=1
     )
+
+
+def test_trace_prints_each_phase_and_writes_a_table(folder: Path) -> None:
+    printed = run("trace", "birds.duckdb", "--model", "species", "--step", "1", "--row", "0", folder=folder)
+    for phase in ("pre-activation", "loss of each row", "gradient output.biases", "updated hidden_1.weights"):
+        assert phase in printed
+    run("trace", "birds.duckdb", "--model", "species", "--output", "phases", folder=folder)
+    with selectron.connect(folder / "birds.duckdb") as db:
+        ((count,),) = connection(db).execute("SELECT COUNT(DISTINCT phase) FROM phases").fetchall()
+    assert count == 7

@@ -40,14 +40,15 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "trainer": "errors sql engines.base program features layouts store strategies planning blueprint",
         "statements": "errors sql engines.base program features layouts strategies planning blueprint "
         "trainer",
+        "tracing": "sql engines.base program features layouts strategies planning blueprint",
         "preparation": "errors sql engines.base features blueprint trainer",
         "prediction": "errors sql engines.base program features layouts store blueprint",
         "model": "errors sql engines.base program features layouts store planning blueprint evaluation "
-        "prediction preparation statements trainer",
+        "prediction preparation statements tracing trainer",
         "database": "errors sql version network training engines.base engines.connect features layouts store "
         "planning blueprint model preparation trainer",
         "cli": "errors version network training planning engines.files features evaluation model database "
-        "trainer",
+        "tracing trainer",
         "__init__": "errors version network training features evaluation model database trainer",
         "__main__": "cli",
     }.items()

@@ -27,7 +27,14 @@ from selectron.features.options import FeatureOptions
 from selectron.model import Model, Predictions
 from selectron.network import MLP, Dense
 from selectron.trainer import Progress
-from selectron.training.losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, Huber, SquaredError
+from selectron.training.losses import (
+    AbsoluteError,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    HalfSquaredError,
+    Huber,
+    SquaredError,
+)
 from selectron.training.optimizers import SGD, Adagrad, Adam, AdamW, Momentum, Nesterov, RMSprop
 from selectron.training.schedules import (
     ConstantRate,
@@ -60,6 +67,7 @@ __all__ = [
     "Evaluation",
     "ExponentialDecay",
     "FeatureOptions",
+    "HalfSquaredError",
     "Huber",
     "Model",
     "ModelNotFoundError",

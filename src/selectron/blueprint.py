@@ -96,11 +96,20 @@ class Blueprint:
             return BinaryCrossEntropy() if target.outputs == 2 else CrossEntropy()
         if classifies != isinstance(named, (CrossEntropy, BinaryCrossEntropy)):
             kind = "classes" if classifies else "numbers"
-            wanted = "a cross-entropy" if classifies else "squared_error, absolute_error or huber"
+            wanted = (
+                "a cross-entropy"
+                if classifies
+                else "squared_error, half_squared_error, absolute_error or huber"
+            )
             raise ConfigurationError(
                 f"Loss {type(named).__name__} does not fit a target of {kind}.", hint=f"Use {wanted}."
             )
         return named
+
+    @property
+    def encoding_classifies(self) -> bool:
+        """Whether classes are predicted."""
+        return isinstance(self.encoding.target, ClassTarget)
 
     @cached_property
     def inputs(self) -> Inputs:
@@ -120,6 +129,12 @@ class Blueprint:
     def step(self) -> TrainingStep:
         """The training step."""
         options = self.specification.training
+        if self.specification.network.output_activation != "identity" and self.encoding_classifies:
+            raise ConfigurationError(
+                f"output_activation is {self.specification.network.output_activation!r}, and classes are "
+                "predicted from logits.",
+                hint="Leave it out, or say task='regression'.",
+            )
         return build_step(
             self.specification.network,
             self.inputs,

@@ -23,6 +23,7 @@ from selectron.features.options import NULL_POLICIES, SCALINGS, FeatureOptions
 from selectron.model import SQL_KINDS, Model
 from selectron.network import ACTIVATION_NAMES, INITIALIZATIONS, MLP
 from selectron.planning import LayoutName, StrategyName
+from selectron.tracing import TraceRow
 from selectron.trainer import Progress
 from selectron.training.options import LOSSES, OPTIMIZERS, SCHEDULES
 from selectron.version import __version__
@@ -442,6 +443,30 @@ def sql(
     """Print the SQL of a model: its prediction, whole training, evaluation, or one training step."""
     with opened(database, read_only=True) as db:
         sys.stdout.write(db.model(model, version).sql(kind, table) + ";\n")
+
+
+@app.command()
+def trace(
+    database: DatabasePath,
+    model: ModelName,
+    table: TableName = None,
+    step: Annotated[
+        int | None, typer.Option(help="The step, from 1; the next one from the checkpoint by default.")
+    ] = None,
+    row: Annotated[
+        list[int] | None, typer.Option(help="A place in the batch, from 0; all by default.")
+    ] = None,
+    output: Annotated[str | None, typer.Option(help="A new table; the terminal if none.")] = None,
+    version: Version = None,
+) -> None:
+    """Show every phase of a training step: inputs, activations, loss, gradients, updated parameters."""
+    with opened(database, read_only=output is None) as db:
+        found = db.model(model, version).trace(table, step=step)
+        if output is not None:
+            db.engine.create_table(output, found.query(row or ()))
+            err.print(f"Wrote {output}.", markup=False)
+            return
+        print_rows(TraceRow._fields, found.fetched(row or ()))
 
 
 @app.command()

@@ -26,6 +26,7 @@ from selectron.program.operations import Array
 from selectron.sql import column
 from selectron.statements import step_statement, training_script, training_statement
 from selectron.store.store import LogRow, ModelRecord, Store
+from selectron.tracing import Trace
 from selectron.trainer import Progress, Trainer, stored_values
 
 __all__ = ["SQL_KINDS", "Model", "Predictions", "chosen"]
@@ -420,6 +421,37 @@ class Model:
             rows = self.arranged(source)
             return step_statement(self.blueprint, self.layout(), rows, tick, values, self.engine)
         raise ConfigurationError(f"There is no SQL {kind!r}.", hint=f"Use one of {', '.join(SQL_KINDS)}.")
+
+    def trace(self, source: object = None, *, step: int | None = None) -> Trace:
+        """The phases of one training step: inputs, pre-activations, activations, loss, gradients, update.
+
+        Parameters
+        ----------
+        source
+            The training rows; by default the table that was trained on.
+        step
+            The step to look at, from 1; by default the next one from the current checkpoint. Held-out
+            batches count, as steps that change nothing.
+
+        Examples
+        --------
+        >>> import selectron
+        >>> db = selectron.connect()
+        >>> rows = "SELECT x, x > 4 AS large FROM range(10) AS t(x)"
+        >>> model = db.train(rows, "large", network=selectron.MLP([2]), epochs=1, validation=0)
+        >>> list(dict.fromkeys(row.phase for row in model.trace(step=1).fetched()))
+        ['input', 'pre-activation', 'activation', 'logits', 'loss', 'gradient', 'update']
+        """
+        rows = self.arranged(source)
+        if step is None:
+            tick, values = stored_values(self.store, self.record.model_id, self.blueprint)
+        elif step < 1:
+            raise ConfigurationError(f"step is {step}.", hint="Give 1 or more.")
+        else:
+            choice = chosen(self.engine, self.blueprint)
+            counts = (self.engine, self.store, self.record, self.blueprint, choice)
+            tick, values = Trainer(*counts, lambda progress: None).values_after(rows, step - 1)
+        return Trace(self.engine, self.blueprint, rows, tick, values)
 
     def explain(self, source: object = None) -> dict[str, str]:
         """Why the model is trained as it is: layout, strategy, predicted cost, size of the statement.

@@ -78,6 +78,8 @@ class MLP:
         ``"constant"``, ``"zeros"``, or ``"auto"``: He before activations of the ReLU kind, Glorot elsewhere.
     initialization_scale
         The standard deviation of ``"normal"`` (0.01 if None), the value of ``"constant"`` (1 if None).
+    output_activation
+        Of the last layer, for numbers: ``"identity"`` by default. Classes are predicted from logits.
     initial
         Given values of parameters by name, such as ``{"hidden_1.weights": [[...], ...]}``, with a row for
         each input unit and a column for each unit. They take precedence.
@@ -99,6 +101,7 @@ class MLP:
     initialization: str
     initialization_scale: float | None
     initial: Mapping[str, tuple[tuple[float, ...], ...]]
+    output_activation: str = "identity"
 
     def __init__(
         self,
@@ -109,6 +112,7 @@ class MLP:
         initialization: str = "auto",
         initialization_scale: float | None = None,
         initial: Mapping[str, Sequence[Sequence[float]]] | None = None,
+        output_activation: str = "identity",
     ) -> None:
         activations: Sequence[str] = spread("activation", activation, len(hidden))
         dropouts: Sequence[float] = spread("dropout", dropout, len(hidden))
@@ -138,6 +142,7 @@ class MLP:
         object.__setattr__(self, "initialization", initialization)
         object.__setattr__(self, "initialization_scale", initialization_scale)
         object.__setattr__(self, "initial", given)
+        object.__setattr__(self, "output_activation", Dense(1, output_activation).activation)
 
     def to_json(self) -> dict[str, Any]:
         """The network as JSON-ready values."""
@@ -149,6 +154,7 @@ class MLP:
             "initialization": self.initialization,
             "initialization_scale": self.initialization_scale,
             "initial": {name: [list(row) for row in rows] for name, rows in self.initial.items()},
+            "output_activation": self.output_activation,
         }
 
     @staticmethod
@@ -164,6 +170,7 @@ class MLP:
             initialization=data["initialization"],
             initialization_scale=data["initialization_scale"],
             initial=data["initial"],
+            output_activation=data.get("output_activation", "identity"),
         )
 
 

@@ -120,6 +120,7 @@ class Trainer:
         self.choice = choice
         self.layout = layout_of(engine.abilities, choice.layout, blueprint.repeated)
         self.made: list[str] = []
+        self.tick = 0
         self.per_epoch = blueprint.specification.plan.per_epoch
         self.since_logged = 0.0
         self.checkpointed = record.epochs is not None
@@ -145,8 +146,33 @@ class Trainer:
             self.keep(Status.INTERRUPTED)
             raise
         finally:
-            for name in (ROWS, *self.made, NOW, NEXT, LOGGED):
-                self.engine.drop_temporary(name)
+            self.tidy()
+
+    def tidy(self) -> None:
+        """Drop the tables of the training."""
+        for name in (ROWS, *self.made, NOW, NEXT, LOGGED):
+            self.engine.drop_temporary(name)
+
+    def values_after(self, rows: exp.Select, ticks: int) -> tuple[int, dict[str, Array]]:
+        """The state after so many steps from the start, computed anew; the store stays as it is."""
+        values = start_values(self.blueprint)
+        try:
+            self.engine.create_temporary(ROWS, rows)
+            self.prepare(resume=False)
+            result = self.engine.temporary(NOW)
+            while self.tick < ticks:
+                until = min(ticks, self.tick + self.most_ticks)
+                self.advance(until)
+                self.engine.rename_temporary(NEXT, NOW)
+                self.tick = until
+            if ticks:
+                cells = union_all([self.layout.cells(result, name, {"name": name}) for name in values])
+                values = {name: np.array(value) for name, value in values.items()}
+                for name, row, col, value in self.engine.rows(cells):
+                    values[name][int(row), int(col)] = value
+            return ticks, values
+        finally:
+            self.tidy()
 
     def prepare(self, *, resume: bool) -> None:
         """Make the batches and the state to start from."""
@@ -201,6 +227,10 @@ class Trainer:
         self.logged = self.layout.logged(self.engine.temporary(NEXT))
         if self.choice.strategy is StrategyName.RECURSIVE:
             self.engine.create_temporary(NEXT, self.recursive(until))
+            return self.scalars()
+        if until == self.tick:
+            # No epoch is asked for: the state as it is.
+            self.engine.create_temporary(NEXT, self.layout.anchor(self.engine.temporary(NOW)))
             return self.scalars()
         most = self.blueprint.specification.steps or self.choice.steps
         if is_staged(self.engine.abilities, self.choice.layout):

@@ -336,7 +336,7 @@ def learn_feature(
             hint="Replace them with NULL or a number, or exclude the column.",
         )
     constant = found.least == found.greatest
-    if constant and not nulls:
+    if constant and not nulls and name not in options.include:
         value = shown(found.least, feature.kind)
         notes.append(f"Column {name!r} is left out: it is {value} in every row.")
         return None
@@ -479,7 +479,7 @@ def learn_numbers(
             raise ConfigurationError(f"Target {target.name!r} is boolean.", hint="Say task='classification'.")
         if found.unusable:
             raise unusable_target(source, target, measurements)
-        if found.least == found.greatest:
+        if found.least == found.greatest and options.target_scaling != "none":
             raise TargetError(
                 f"Target {target.name!r} of {source.relation.label} is {found.least:g} in all "
                 f"{found.count} rows.",

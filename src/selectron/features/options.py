@@ -21,7 +21,8 @@ class FeatureOptions:
     Parameters
     ----------
     include
-        The feature columns; all but the target (and columns with another role) if empty.
+        The feature columns; all but the target (and columns with another role) if empty. Those that are
+        named are kept even if they are the same number in every row.
     exclude
         Columns to leave out.
     scaling
@@ -29,7 +30,7 @@ class FeatureOptions:
     column_scaling
         Another scaling for single columns.
     target_scaling
-        Of numbers to predict; predictions are scaled back.
+        Of numbers to predict; predictions are scaled back. With ``"none"``, a target may be constant.
     nulls
         ``"impute"`` (the mean for numbers, a unit of its own for categories, and an indicator unit where
         the training rows had NULLs) or ``"refuse"``.

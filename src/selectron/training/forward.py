@@ -202,7 +202,11 @@ def forward_pass(
             activations = dropout.apply(activations, layer.dropout, number)
             labels[activations] = f"{name} kept"
         blocks = [("weights", activations)]
-    return Forward(dense("output"), labels)
+    logits = dense("output")
+    if network.output_activation != "identity":
+        logits = ACTIVATIONS[network.output_activation](logits)
+        labels[logits] = "output activations"
+    return Forward(logits, labels)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ __all__ = [
     "AbsoluteError",
     "BinaryCrossEntropy",
     "CrossEntropy",
+    "HalfSquaredError",
     "Huber",
     "Loss",
     "SquaredError",
@@ -143,6 +144,21 @@ class SquaredError:
     def of_rows(self, logits: Tensor, target: Tensor) -> Tensor:
         difference = subtract(logits, target)
         return mean(multiply(difference, difference), 1)
+
+    def predictions(self, logits: Tensor) -> Tensor:
+        return logits
+
+
+@dataclass(frozen=True)
+class HalfSquaredError:
+    """Half the squared difference, summed over the target columns: its gradient is the difference itself."""
+
+    def outputs(self, targets: int) -> int:
+        return targets
+
+    def of_rows(self, logits: Tensor, target: Tensor) -> Tensor:
+        difference = subtract(logits, target)
+        return multiply(constant(0.5), sum_(multiply(difference, difference), 1))
 
     def predictions(self, logits: Tensor) -> Tensor:
         return logits

@@ -11,6 +11,7 @@ from selectron.training.losses import (
     AbsoluteError,
     BinaryCrossEntropy,
     CrossEntropy,
+    HalfSquaredError,
     Huber,
     Loss,
     SquaredError,
@@ -42,6 +43,7 @@ LOSSES: Final[Mapping[str, type]] = {
     "cross_entropy": CrossEntropy,
     "binary_cross_entropy": BinaryCrossEntropy,
     "squared_error": SquaredError,
+    "half_squared_error": HalfSquaredError,
     "absolute_error": AbsoluteError,
     "huber": Huber,
 }
