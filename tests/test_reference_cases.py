@@ -63,7 +63,7 @@ def test_every_phase_of_one_step(name: str, engines: Callable[[str], Engine]) ->
         validation=0,
     )
     found = phases(model)
-    expected = {
+    expected: dict[str, Any] = {
         "features": [[1, 3, 5]],
         "target": [[290, 399, 505]],
         "hidden_1 logits": [[50, 59]],
