@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 
-.PHONY: demo check bench
+.PHONY: demo check bench bench-engines
 
 # Train on a real table, and leave a model behind.
 demo: .venv/installed
@@ -18,6 +18,10 @@ check: .venv/installed-dev
 # The figures of the README, as ratios to PyTorch in the same run.
 bench: .venv/installed-dev
 	.venv/bin/python benchmarks/run.py
+
+# The same on DuckDB, SQLite and PostgreSQL.
+bench-engines: .venv/installed-dev
+	.venv/bin/python benchmarks/engines.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

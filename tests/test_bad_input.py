@@ -371,7 +371,7 @@ def test_any_identifier_will_do(db: selectron.Database, name: str) -> None:
     predictions.to_view(f"{name} view")
     for kind in ("out", "view"):
         assert len(rows(db, f'FROM {quoted[:-1]} {kind}"')) == 20
-    for kind in selectron.model.SQL_KINDS:
+    for kind in ("predict", "train", "evaluate", "step"):
         assert rows(db, model.sql(kind))
     assert rows(db, f"FROM {quoted}") == before
     assert db.drop(name) == 1

@@ -15,6 +15,7 @@ from selectron.layouts.functions import AGGREGATES, FUNCTIONS
 from selectron.layouts.functions_step import FunctionsLayout
 from selectron.layouts.relations_step import RelationsLayout
 from selectron.program.operations import MatMul
+from selectron.program.tensor import BATCH
 
 __all__ = [
     "Choice",
@@ -93,27 +94,31 @@ def register(engine: Engine, layout: Layout) -> None:
             engine.register_aggregate(name, arity, aggregate)
 
 
-# Seconds: a fixed part of each step, then for each number of the state, each row, and each product of a row.
 @dataclass(frozen=True)
 class Cost:
     """What a step costs, measured once on a two-core machine; only the order of magnitude matters."""
 
     step: float
     cell: float
+    unit: float
     product: float
 
-    def seconds(self, cells: int, products: int) -> float:
-        """The time of a step."""
-        return self.step + self.cell * cells + self.product * products
+    def seconds(self, cells: int, units: int, products: int) -> float:
+        """The time of a step: of so many numbers of the state, units of all rows, and products."""
+        return self.step + self.cell * cells + self.unit * units + self.product * products
 
 
 COSTS: Final[dict[LayoutName, dict[Arrays, Cost]]] = {
     LayoutName.ARRAYS: {
-        Arrays.LISTS: Cost(4e-4, 2e-8, 1.5e-9),
-        Arrays.FUNCTIONS: Cost(7e-4, 2e-8, 2e-10),
+        Arrays.LISTS: Cost(4e-4, 2e-8, 8e-8, 1.5e-9),
+        Arrays.FUNCTIONS: Cost(5e-4, 2e-8, 1.5e-7, 2e-10),
     },
-    LayoutName.COLUMNS: dict.fromkeys(Arrays, Cost(1e-3, 4e-5, 8e-9)),
-    LayoutName.RELATIONS: dict.fromkeys(Arrays, Cost(6e-3, 2e-6, 1.5e-7)),
+    LayoutName.COLUMNS: {
+        **dict.fromkeys(Arrays, Cost(1e-3, 1e-5, 2e-8, 4e-9)),
+        # There the state travels along with every row.
+        Arrays.FUNCTIONS: Cost(3e-3, 2e-5, 1.6e-6, 1e-7),
+    },
+    LayoutName.RELATIONS: dict.fromkeys(Arrays, Cost(6e-3, 2e-6, 2e-7, 1.5e-7)),
 }
 
 
@@ -154,6 +159,12 @@ def products_of(step: Step) -> int:
     return total
 
 
+def units_of(step: Step) -> int:
+    """Units that products give for a row."""
+    products = {t for t in step.program.tensors() if isinstance(t.operation, MatMul) and t.shape[0] == BATCH}
+    return sum(int(tensor.shape[1]) for tensor in products)
+
+
 def cells_of(step: Step) -> int:
     """Numbers of the state."""
     return sum(int(rows) * int(units) for rows, units in step.state.values())
@@ -185,6 +196,7 @@ def choose(
     """
     wanted = StrategyName.RECURSIVE if strategy is None else strategy
     cells, products = cells_of(step), products_of(step) * plan.size
+    units = units_of(step) * plan.size
     found: dict[tuple[LayoutName, StrategyName], float] = {}
     problems: dict[LayoutName, str] = {}
     reasons = []
@@ -199,7 +211,7 @@ def choose(
             problems[name] = problem
             reasons.append(f"{name}: {problem}")
             continue
-        seconds = COSTS[name][abilities.arrays].seconds(cells, products)
+        seconds = COSTS[name][abilities.arrays].seconds(cells, units, products)
         found[name, tried] = seconds
         reasons.append(f"{name}, {tried}: about {seconds * 1000:.3g} ms a step")
     candidates = {key: seconds for key, seconds in found.items() if layout in (None, key[0])}

@@ -135,7 +135,7 @@ def forward_query(
     queries, last = chained(source, [*forward, *stages], outputs)
     aliases = [exp.TableAlias(this=exp.to_identifier(name, quoted=True)) for name, _ in queries]
     ctes = [
-        exp.CTE(this=query, alias=alias, materialized=abilities.copies)
+        exp.CTE(this=query, alias=alias, materialized=bool(abilities.copies))
         for alias, (_, query) in zip(aliases, queries, strict=True)
     ]
     last.set("with_", exp.With(expressions=ctes))

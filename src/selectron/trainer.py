@@ -33,9 +33,8 @@ NOW: Final = "selectron_now"
 NEXT: Final = "selectron_next"
 LOGGED: Final = "selectron_logged"
 
-# How long a chunk should take, and what a step takes for each unit of each row besides the products.
+# How long a chunk should take.
 CHUNK_SECONDS: Final = 1.0
-UNIT_SECONDS: Final = 5e-8
 
 Expression = exp.Expr
 
@@ -299,10 +298,7 @@ class Trainer:
 
     def guessed_seconds(self) -> float:
         """A first guess at how long a step takes."""
-        units = self.blueprint.inputs.units + sum(
-            layer.units for layer in self.blueprint.specification.network.layers
-        )
-        return self.choice.seconds + self.blueprint.specification.plan.size * units * UNIT_SECONDS
+        return self.choice.seconds
 
     def scalars(self) -> dict[str, Any]:
         """The numbers of the new state that decide how to go on."""

@@ -22,6 +22,7 @@ __all__ = [
     "Arrays",
     "Column",
     "ColumnKind",
+    "Copying",
     "Engine",
     "Limits",
     "NoFunctions",
@@ -93,14 +94,21 @@ class Arrays(StrEnum):
     NONE = "none"
 
 
+class Copying(StrEnum):
+    """Whether expressions of a query are copied into what reads it, to be computed each time; the remedy."""
+
+    NEVER = ""
+    UNLESS_MATERIALIZED = "materialized"
+    UNLESS_OFFSET = "offset"  # OFFSET 0, which keeps the query apart without storing its rows
+
+
 @dataclass(frozen=True)
 class Abilities:
     """What an engine can do that decides which layouts and strategies run on it."""
 
     recursion: Recursion
     arrays: Arrays
-    # Whether expressions of a query are copied into whatever reads it, and computed at each reading.
-    copies: bool = False
+    copies: Copying = Copying.NEVER
     # Whether each reference to a named query expands it anew: two in each of many grow exponentially.
     expands: bool = False
     # Whether several statements and loops over them can be sent as one text.

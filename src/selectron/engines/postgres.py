@@ -19,6 +19,7 @@ from selectron.engines.base import (
     Arrays,
     Column,
     ColumnKind,
+    Copying,
     Limits,
     NoFunctions,
     Recursion,
@@ -154,7 +155,7 @@ class Postgres(NoFunctions):
 
     dialect: Final = "postgres"
     limits: Final = Limits(columns=1_600, arguments=100)
-    abilities: Final = Abilities(Recursion.COPIED, Arrays.NONE, copies=True)
+    abilities: Final = Abilities(Recursion.COPIED, Arrays.NONE, copies=Copying.UNLESS_OFFSET)
 
     def __init__(self, path: str, *, read_only: bool = False) -> None:
         self.url = path

@@ -22,6 +22,7 @@ from selectron.engines.base import (
     Arrays,
     Column,
     ColumnKind,
+    Copying,
     Limits,
     Recursion,
     Relation,
@@ -211,7 +212,9 @@ class SQLite:
     limits: Final = Limits(
         columns=2_000, expression_depth=1_000, arguments=127, compound_selects=500, statement_bytes=1_000_000
     )
-    abilities: Final = Abilities(Recursion.SCALAR, Arrays.FUNCTIONS, copies=True, expands=True)
+    abilities: Final = Abilities(
+        Recursion.SCALAR, Arrays.FUNCTIONS, copies=Copying.UNLESS_MATERIALIZED, expands=True
+    )
 
     def __init__(self, path: str | Path = ":memory:", *, read_only: bool = False) -> None:
         self.path = str(path)

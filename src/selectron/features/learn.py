@@ -34,6 +34,7 @@ __all__ = ["Task", "learn", "resolve_columns"]
 Expression = exp.Expr
 
 MAX_CLASSES: Final = 1_000
+MOST_MEASURED: Final = 1_500
 # An integer target with at most so many values is taken as a class, unless the task is named.
 CLASS_LIKE: Final = 10
 
@@ -249,7 +250,7 @@ MEASURABLE: Final = frozenset({ColumnKind.NUMBER, ColumnKind.BOOLEAN, ColumnKind
 
 
 def measure(source: Source, columns: Sequence[Column]) -> Measurements:
-    """Count, bounds, mean and deviation of every column, in one query."""
+    """Count, bounds, mean and deviation of every column, in one query or a few."""
     expressions: list[Expression] = [exp.Count(this=exp.Star())]
     for measured in columns:
         expressions.append(exp.Count(this=column(measured.name)))
@@ -265,7 +266,11 @@ def measure(source: Source, columns: Sequence[Column]) -> Measurements:
             exp.Avg(this=kept.copy()),
             exp.StddevPop(this=kept.copy()),
         ]
-    values = iter(source.rows(*expressions)[0])
+    # Some engines give no more than so many columns at once.
+    found: list[Any] = []
+    for start in range(0, len(expressions), MOST_MEASURED):
+        found += source.rows(*expressions[start : start + MOST_MEASURED])[0]
+    values = iter(found)
     rows = int(next(values))
     of: dict[str, Measured] = {}
     for measured in columns:
@@ -336,7 +341,8 @@ def learn_feature(
             hint="Replace them with NULL or a number, or exclude the column.",
         )
     constant = found.least == found.greatest
-    if constant and not nulls and name not in options.include:
+    as_it_is = name in options.include and options.column_scaling.get(name, options.scaling) == "none"
+    if constant and not nulls and not as_it_is:
         value = shown(found.least, feature.kind)
         notes.append(f"Column {name!r} is left out: it is {value} in every row.")
         return None

@@ -21,8 +21,8 @@ class FeatureOptions:
     Parameters
     ----------
     include
-        The feature columns; all but the target (and columns with another role) if empty. Those that are
-        named are kept even if they are the same number in every row.
+        The feature columns; all but the target (and columns with another role) if empty. A number that is
+        the same in every row is left out all the same, unless it is named here and not scaled.
     exclude
         Columns to leave out.
     scaling

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
+from selectron.engines.base import Copying
 from selectron.layouts.base import Cte, Fence, Layout, Tables
 from selectron.layouts.storage import union_all
+from selectron.sql import integer
 
 __all__ = ["nested_query", "staged_queries", "with_ctes"]
 
@@ -27,7 +29,7 @@ def nested_query(
     tables: Tables,
     until: Expression,
     steps: int,
-    copies: bool = False,
+    copies: Copying = Copying.NEVER,
 ) -> exp.Select:
     """So many steps from a state, as one query.
 
@@ -42,7 +44,7 @@ def nested_query(
     steps
         How many steps the query has.
     copies
-        Whether the engine copies expressions into what reads them, unless it is told not to.
+        Whether the engine copies expressions into what reads them, and what keeps it from that.
     """
     ctes = [Cte("start", layout.anchor(state), Fence.STATE)]
     last = ctes[0]
@@ -82,16 +84,27 @@ def staged_queries(
     return made, layout.result(tables(made[-1][0]))
 
 
-def with_ctes(query: exp.Select, ctes: Sequence[Cte], *, copies: bool) -> exp.Select:
-    """A query with named queries before it, said to be materialized where the engine would copy them."""
-    least = Fence.STAGE if copies else Fence.STATE
+def with_ctes(query: exp.Select, ctes: Sequence[Cte], *, copies: Copying) -> exp.Select:
+    """A query with named queries before it, kept apart where the engine would copy their expressions."""
     expressions = [
         exp.CTE(
-            this=cte.query,
+            this=apart(cte, copies),
             alias=exp.TableAlias(this=exp.to_identifier(cte.name, quoted=True)),
-            materialized=True if cte.fence >= least else None,
+            materialized=True if is_materialized(cte, copies) else None,
         )
         for cte in ctes
     ]
     query.set("with_", exp.With(expressions=expressions))
+    return query
+
+
+def is_materialized(cte: Cte, copies: Copying) -> bool:
+    return cte.fence >= (Fence.STAGE if copies is Copying.UNLESS_MATERIALIZED else Fence.STATE)
+
+
+def apart(cte: Cte, copies: Copying) -> exp.Query:
+    """The query of a CTE, with what keeps it from being merged into another."""
+    query = cte.query
+    if copies is Copying.UNLESS_OFFSET and cte.fence is Fence.STAGE and isinstance(query, exp.Select):
+        query.set("offset", exp.Offset(expression=integer(0)))
     return query

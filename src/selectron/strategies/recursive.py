@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
+from selectron.engines.base import Copying
 from selectron.layouts.base import Cte, Fence, Layout, Tables
 from selectron.sql import column, integer
 from selectron.strategies.nested import with_ctes
@@ -26,7 +27,7 @@ def recursive_query(
     tables: Tables,
     until: Expression,
     in_term: bool = False,
-    copies: bool = False,
+    copies: Copying = Copying.NEVER,
 ) -> exp.Select:
     """The whole of a training, or a chunk of it, as one query.
 
@@ -41,7 +42,7 @@ def recursive_query(
     in_term
         Whether the relation that recurs can only be named in the FROM of the recursive term itself.
     copies
-        Whether the engine copies expressions into what reads them, unless it is told not to.
+        Whether the engine copies expressions into what reads them, and what keeps it from that.
     """
     key = [KEY] if layout.keyed else []
     names = [exp.to_identifier(name, quoted=True) for name in [*key, *layout.columns]]
