@@ -137,16 +137,8 @@ def test_every_command_has_help() -> None:
     group = get_command(app)
     commands = group.commands  # type: ignore[attr-defined]
     assert set(commands) == {
-        "train",
-        "evaluate",
-        "predict",
-        "sql",
-        "models",
-        "show",
-        "log",
-        "drop",
-        "explain",
-        "copy",
+        *("train", "evaluate", "predict", "sql", "models", "show", "log", "drop"),
+        *("explain", "copy", "trace"),
     }
     for command in commands.values():
         assert command.help

@@ -30,6 +30,7 @@ from selectron.training.losses import (
     AbsoluteError,
     BinaryCrossEntropy,
     CrossEntropy,
+    HalfSquaredError,
     Huber,
     Loss,
     SquaredError,
@@ -112,6 +113,7 @@ def cases() -> list[Case]:
         (BinaryCrossEntropy(0.2), 1),
         (SquaredError(), 1),
         (SquaredError(), 3),
+        (HalfSquaredError(), 2),
         (AbsoluteError(), 2),
         (Huber(0.5), 2),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +254,38 @@ def test_a_locked_database_and_files_that_are_none(tmp_path: Path) -> None:
         selectron.connect(tmp_path / "no folder" / "x.duckdb")
     with pytest.raises(EngineError, match="cannot be opened"):
         selectron.connect(tmp_path / "missing.duckdb", read_only=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: selectron.MLP(5), "hidden is 5"),  # type: ignore[arg-type]
+        (lambda: selectron.MLP(["a"]), "hidden is"),  # type: ignore[list-item]
+        (lambda: selectron.MLP([2], dropout="x"), "dropout is x"),  # type: ignore[arg-type]
+        (lambda: selectron.MLP([2], activation=3), "no activation 3"),  # type: ignore[arg-type]
+        (lambda: selectron.MLP([2], output_activation="sine"), "no activation 'sine'"),
+    ],
+)
+def test_networks_that_make_no_sense(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(selectron.ConfigurationError, match=message):
+        make()
+
+
+def test_names_of_our_own_tables_and_columns_are_refused(db: selectron.Database) -> None:
+    source = "SELECT x, x > 4 AS large FROM range(10) AS t(x)"
+    model = db.train(source, "large", epochs=1)
+    for name in ("selectron_models", "Selectron_Parameters"):
+        with pytest.raises(selectron.DataError, match="begins as the tables of models do"):
+            model.predict(source).to_table(name, replace=True)
+    model.predict(source).to_table("Scored")
+    with pytest.raises(selectron.DataError, match="already"):
+        model.predict(source).to_table("scored")
+    with pytest.raises(selectron.ColumnError, match=r"'selectron_rank'.*begins with"):
+        db.train("SELECT x AS selectron_rank, x > 4 AS large FROM range(10) AS t(x)", "large")
+
+
+def test_an_output_activation_is_for_numbers(db: selectron.Database) -> None:
+    source = "SELECT x, x > 4 AS large FROM range(10) AS t(x)"
+    with pytest.raises(selectron.ConfigurationError, match="classes are predicted from logits"):
+        db.train(source, "large", network=selectron.MLP([2], output_activation="tanh"))
+    assert db.models() == []

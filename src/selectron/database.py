@@ -17,7 +17,7 @@ from selectron.errors import ColumnError, ConfigurationError, SelectronError
 from selectron.features.encoding import to_rows
 from selectron.features.learn import Task, feature_columns, learn, resolve_columns
 from selectron.features.options import FeatureOptions
-from selectron.features.rows import HELD_OUT, Split
+from selectron.features.rows import HELD_OUT, RESERVED, Split
 from selectron.features.targets import ClassTarget
 from selectron.layouts.base import BatchPlan
 from selectron.model import Model, chosen
@@ -251,6 +251,7 @@ class Database:
             # Everything about the rows is learned from one arranged copy, which the engine drops.
             wanted = [c for c in columns if c in candidates or c in target_columns or c in reserved_columns]
             names = [c.name for c in wanted if c.kind is not ColumnKind.OTHER or c in target_columns]
+            refuse_reserved(names, relation.label)
             required = [c.name for c in target_columns]
             held_count = held_out_rows(self.engine, relation, required, held.fraction)
             split = Split(seed, held_count, held.column, held.relation)
@@ -345,6 +346,16 @@ def check_roles(reserved: Sequence[Column], targets: Sequence[Column]) -> None:
         if other in targets:
             raise ColumnError(
                 f"Column {other.name!r} is the target and has another role.", hint="Name another."
+            )
+
+
+def refuse_reserved(names: Sequence[str], label: str) -> None:
+    """Refuse columns that are called as those that arrange the rows."""
+    for name in names:
+        if name.lower().startswith(RESERVED):
+            raise ColumnError(
+                f"Column {name!r} of {label} begins with {RESERVED!r}, as columns of ours do.",
+                hint="Exclude it, or rename it in a query.",
             )
 
 

@@ -120,6 +120,8 @@ class Predictions:
     def check_free(self, name: str, replace: bool) -> None:
         if not name.strip():
             raise ConfigurationError("The output needs a name.")
+        if name.lower().startswith("selectron_"):
+            raise DataError(f"{name!r} begins as the tables of models do.", hint="Name the output otherwise.")
         if not replace and self.engine.has_table(name):
             raise DataError(
                 f"There is a table or view {name!r} already.", hint="Name another, or say to replace it."

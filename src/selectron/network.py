@@ -55,7 +55,7 @@ class Dense:
                 f"There is no activation {self.activation!r}.",
                 hint=f"Use one of {', '.join(ACTIVATION_NAMES)}.",
             )
-        if not 0.0 <= self.dropout < 1.0:
+        if not isinstance(self.dropout, (int, float)) or not 0.0 <= self.dropout < 1.0:
             raise ConfigurationError(
                 f"dropout is {self.dropout}.", hint="Give a fraction from 0 up to, not with, 1."
             )
@@ -114,10 +114,14 @@ class MLP:
         initial: Mapping[str, Sequence[Sequence[float]]] | None = None,
         output_activation: str = "identity",
     ) -> None:
+        if isinstance(hidden, (str, int, float)) or not all(isinstance(u, (int, Dense)) for u in hidden):
+            raise ConfigurationError(
+                f"hidden is {hidden!r}.", hint="Give a list of whole numbers or Dense layers, as in [32, 16]."
+            )
         activations: Sequence[str] = spread("activation", activation, len(hidden))
         dropouts: Sequence[float] = spread("dropout", dropout, len(hidden))
         layers = tuple(
-            units if isinstance(units, Dense) else Dense(units, activation_, float(dropout_))
+            units if isinstance(units, Dense) else Dense(units, activation_, dropout_)
             for units, activation_, dropout_ in zip(hidden, activations, dropouts, strict=True)
         )
         if initialization not in INITIALIZATIONS:
@@ -176,7 +180,7 @@ class MLP:
 
 def spread(name: str, value: Any, count: int) -> Sequence[Any]:
     """One value for each layer, from one for all or a list."""
-    if isinstance(value, (str, float, int)):
+    if not isinstance(value, (list, tuple)):
         return [value] * count
     if len(value) != count:
         raise ConfigurationError(

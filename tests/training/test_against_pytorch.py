@@ -19,6 +19,7 @@ from selectron.training.losses import (
     AbsoluteError,
     BinaryCrossEntropy,
     CrossEntropy,
+    HalfSquaredError,
     Huber,
     Loss,
     SquaredError,
@@ -150,6 +151,8 @@ def twin_loss(loss: Loss, logits: torch.Tensor, feeds: dict[str, Array]) -> torc
         rows = functional.binary_cross_entropy_with_logits(logits, smooth, reduction="none")[:, 0]
     elif isinstance(loss, SquaredError):
         rows = functional.mse_loss(logits, target, reduction="none").mean(1)
+    elif isinstance(loss, HalfSquaredError):
+        rows = functional.mse_loss(logits, target, reduction="none").sum(1) / 2
     elif isinstance(loss, AbsoluteError):
         rows = functional.l1_loss(logits, target, reduction="none").mean(1)
     else:
@@ -239,6 +242,7 @@ LOSSES: list[tuple[Loss, int]] = [
     (BinaryCrossEntropy(0.1), 1),
     (SquaredError(), 1),
     (SquaredError(), 3),
+    (HalfSquaredError(), 2),
     (AbsoluteError(), 2),
     (Huber(0.4), 2),
 ]

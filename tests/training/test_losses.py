@@ -19,6 +19,7 @@ from selectron.training.losses import (
     AbsoluteError,
     BinaryCrossEntropy,
     CrossEntropy,
+    HalfSquaredError,
     Huber,
     Loss,
     SquaredError,
@@ -66,6 +67,13 @@ TABLE: list[tuple[Loss, int, Array, Twin, Callable[[torch.Tensor], torch.Tensor]
         for part in (0.0, 0.15, 0.9)
     ),
     (SquaredError(), 3, NUMBERS, lambda z, t: F.mse_loss(z, t, reduction="none").mean(1), itself),
+    (
+        HalfSquaredError(),
+        3,
+        NUMBERS,
+        lambda z, t: F.mse_loss(z, t, reduction="none").sum(1) / 2,
+        itself,
+    ),
     (AbsoluteError(), 3, NUMBERS, lambda z, t: F.l1_loss(z, t, reduction="none").mean(1), itself),
     *((Huber(delta), 3, NUMBERS, huber(delta), itself) for delta in (0.3, 1.0, 5.0)),
 ]

@@ -128,7 +128,11 @@ class DuckDB(NoFunctions):
 
     def rows(self, statement: exp.Expr, parameters: Sequence[object] = ()) -> list[Row]:
         """Execute a query and fetch all its rows."""
-        rows: list[Row] = self.execute(self.sql(statement), parameters).fetchall()
+        try:
+            rows: list[Row] = self.execute(self.sql(statement), parameters).fetchall()
+        except duckdb.Error as error:
+            # What fails while rows are fetched.
+            raise translate(error) from error
         return rows
 
     def execute(self, text: str, parameters: Sequence[object] = ()) -> duckdb.DuckDBPyConnection:
@@ -300,10 +304,11 @@ class DuckDB(NoFunctions):
             ) from error
 
     def has_table(self, name: str) -> bool:
-        """Whether the current schema has a table or view of exactly that name."""
+        """Whether the current schema has a table or view of that name; DuckDB's names ignore case."""
         query = """
             SELECT 1 FROM information_schema.tables
-            WHERE table_name = ? AND table_schema = current_schema() AND table_catalog = current_database()
+            WHERE lower(table_name) = lower(?) AND table_schema = current_schema()
+                AND table_catalog = current_database()
         """
         return self.first(query, [name]) is not None
 

@@ -20,7 +20,7 @@ from typing import Final, Protocol
 from sqlglot import exp
 
 from selectron.engines.base import ColumnKind
-from selectron.sql import column, number, text
+from selectron.sql import column, double, number, text
 
 __all__ = [
     "BOUND",
@@ -124,7 +124,7 @@ class NumberFeature:
 
     def expressions(self) -> tuple[Expression, ...]:
         def value() -> Expression:
-            return exp.cast(column(self.column), "double")
+            return double(column(self.column))
 
         missing = exp.Or(this=is_null(value()), expression=exp.IsNan(this=value()))
         bounded = case(

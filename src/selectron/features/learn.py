@@ -27,7 +27,7 @@ from selectron.features.kinds import (
 )
 from selectron.features.options import FeatureOptions
 from selectron.features.targets import ClassTarget, NumberTarget, Target
-from selectron.sql import column, number
+from selectron.sql import column, double, number
 
 __all__ = ["Task", "learn", "resolve_columns"]
 
@@ -147,11 +147,12 @@ class Source:
     where: Expression | None
 
     def rows(self, *expressions: Expression, group: Expression | None = None) -> list[tuple[Any, ...]]:
-        query = exp.Select(expressions=list(expressions)).from_(self.relation.source.copy())
+        # Built in place: a copy of the expressions of hundreds of columns takes longer than the query.
+        query = exp.Select(expressions=list(expressions)).from_(self.relation.source.copy(), copy=False)
         if self.where is not None:
-            query = query.where(self.where.copy())
+            query = query.where(self.where.copy(), copy=False)
         if group is not None:
-            query = query.group_by(group).order_by(group)
+            query = query.group_by(group, copy=False).order_by(group.copy(), copy=False)
         return self.engine.rows(query)
 
 
@@ -243,7 +244,7 @@ def as_number(source: Column) -> Expression:
         truth, falsehood = column(source.name), exp.Not(this=column(source.name))
         ifs = [exp.If(this=truth, true=number(1.0)), exp.If(this=falsehood, true=number(0.0))]
         return exp.Case(ifs=ifs)
-    return exp.cast(column(source.name), "double")
+    return double(column(source.name))
 
 
 MEASURABLE: Final = frozenset({ColumnKind.NUMBER, ColumnKind.BOOLEAN, ColumnKind.DATE, ColumnKind.TIMESTAMP})

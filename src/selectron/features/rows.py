@@ -19,7 +19,7 @@ from selectron.engines.base import Relation
 from selectron.program.operations import MODULUS, Array
 from selectron.sql import column, integer
 
-__all__ = ["HELD_OUT", "POSITION", "Split", "arranged_rows", "shuffled"]
+__all__ = ["HELD_OUT", "POSITION", "RESERVED", "Split", "arranged_rows", "shuffled"]
 
 HELD_OUT: Final = "selectron_held_out"
 POSITION: Final = "selectron_position"
@@ -27,6 +27,8 @@ ROW: Final = "selectron_row"
 RANK: Final = "selectron_rank"
 HASH: Final = "selectron_hash"
 SQUARE: Final = "selectron_square"
+# No column of the user's that takes part may begin so.
+RESERVED: Final = "selectron_"
 
 # Added between rounds so that zero does not stay zero; any constants do.
 ADDENDS: Final = (1_013_904_223, 1_664_525, 12_345)

@@ -35,14 +35,15 @@ def batches_query(
         exp.alias_(is_training, "is_training", quoted=True),
         column(position),
         *(exp.alias_(value_of(units), name, quoted=True) for name, units in values.items()),
-    ).from_(rows)
+    ).from_(rows, copy=False)
 
     gathered = exp.select(
         column("batch"),
         exp.alias_(exp.AnyValue(this=column("is_training")), "is_training", quoted=True),
         *(exp.alias_(listed(name, position), name, quoted=True) for name in values),
     )
-    gathered = gathered.from_(row.subquery("encoded", copy=False), copy=False).group_by(column("batch"))
+    gathered = gathered.from_(row.subquery("encoded", copy=False), copy=False)
+    gathered = gathered.group_by(column("batch"), copy=False)
 
     last = exp.EQ(this=column("batch"), expression=integer(plan.per_epoch - 1))
     ends = exp.Case(ifs=[exp.If(this=last, true=number(1.0))], default=number(0.0))

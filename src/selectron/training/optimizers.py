@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Final, Protocol
 
 from selectron.errors import ConfigurationError
 from selectron.program.operations import add, constant, divide, exp, multiply, sqrt, subtract
@@ -81,22 +81,27 @@ def blend(rate: float, old: Tensor, new: Tensor) -> Tensor:
     return add(multiply(constant(rate), old), multiply(constant(1.0 - rate), new))
 
 
+class Defaults:
+    """What an optimizer has unless it says otherwise: it keeps nothing, and weights do not decay."""
+
+    slots: ClassVar[Mapping[str, float]] = {}
+    weight_decay: float = 0.0
+
+
+# What is kept for each parameter, and the value it starts at.
+VELOCITY: Final = {"velocity": 0.0}
+SQUARES: Final = {"squares": 0.0}
+MOMENTS: Final = {"first_moment": 0.0, "second_moment": 0.0}
+
+
 @dataclass(frozen=True)
-class SGD:
+class SGD(Defaults):
     """Gradient descent: the parameter less the learning rate times the gradient."""
 
     learning_rate: float = 0.01
 
     def __post_init__(self) -> None:
         check_rate("learning_rate", self.learning_rate)
-
-    @property
-    def slots(self) -> Mapping[str, float]:
-        return {}
-
-    @property
-    def weight_decay(self) -> float:
-        return 0.0
 
     def update(
         self, parameter: Tensor, gradient: Tensor, slots: Slots, learning_rate: Tensor, step: Tensor
@@ -105,8 +110,10 @@ class SGD:
 
 
 @dataclass(frozen=True)
-class Momentum:
+class Momentum(Defaults):
     """Gradient descent with a velocity (Polyak 1964)."""
+
+    slots: ClassVar = VELOCITY
 
     learning_rate: float = 0.01
     momentum: float = 0.9
@@ -114,14 +121,6 @@ class Momentum:
     def __post_init__(self) -> None:
         check_rate("learning_rate", self.learning_rate)
         check_rate("momentum", self.momentum, below_one=True)
-
-    @property
-    def slots(self) -> Mapping[str, float]:
-        return {"velocity": 0.0}
-
-    @property
-    def weight_decay(self) -> float:
-        return 0.0
 
     def update(
         self, parameter: Tensor, gradient: Tensor, slots: Slots, learning_rate: Tensor, step: Tensor
@@ -131,8 +130,10 @@ class Momentum:
 
 
 @dataclass(frozen=True)
-class Nesterov:
+class Nesterov(Defaults):
     """Momentum that looks ahead (Nesterov 1983; Sutskever et al. 2013)."""
+
+    slots: ClassVar = VELOCITY
 
     learning_rate: float = 0.01
     momentum: float = 0.9
@@ -140,14 +141,6 @@ class Nesterov:
     def __post_init__(self) -> None:
         check_rate("learning_rate", self.learning_rate)
         check_rate("momentum", self.momentum, below_one=True)
-
-    @property
-    def slots(self) -> Mapping[str, float]:
-        return {"velocity": 0.0}
-
-    @property
-    def weight_decay(self) -> float:
-        return 0.0
 
     def update(
         self, parameter: Tensor, gradient: Tensor, slots: Slots, learning_rate: Tensor, step: Tensor
@@ -158,8 +151,10 @@ class Nesterov:
 
 
 @dataclass(frozen=True)
-class Adagrad:
+class Adagrad(Defaults):
     """Rates that shrink with the squared gradients seen so far (Duchi, Hazan and Singer 2011)."""
+
+    slots: ClassVar = SQUARES
 
     learning_rate: float = 0.01
     epsilon: float = 1e-10
@@ -167,14 +162,6 @@ class Adagrad:
     def __post_init__(self) -> None:
         check_rate("learning_rate", self.learning_rate)
         check_epsilon(self.epsilon)
-
-    @property
-    def slots(self) -> Mapping[str, float]:
-        return {"squares": 0.0}
-
-    @property
-    def weight_decay(self) -> float:
-        return 0.0
 
     def update(
         self, parameter: Tensor, gradient: Tensor, slots: Slots, learning_rate: Tensor, step: Tensor
@@ -185,8 +172,10 @@ class Adagrad:
 
 
 @dataclass(frozen=True)
-class RMSprop:
+class RMSprop(Defaults):
     """Gradients over the root of their moving mean square (Tieleman and Hinton 2012)."""
+
+    slots: ClassVar = SQUARES
 
     learning_rate: float = 0.01
     decay: float = 0.99
@@ -197,14 +186,6 @@ class RMSprop:
         check_rate("decay", self.decay, below_one=True)
         check_epsilon(self.epsilon)
 
-    @property
-    def slots(self) -> Mapping[str, float]:
-        return {"squares": 0.0}
-
-    @property
-    def weight_decay(self) -> float:
-        return 0.0
-
     def update(
         self, parameter: Tensor, gradient: Tensor, slots: Slots, learning_rate: Tensor, step: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -214,7 +195,7 @@ class RMSprop:
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(Defaults):
     """Moving means of the gradient and of its square, corrected for their start (Kingma and Ba 2015).
 
     Parameters
@@ -227,6 +208,8 @@ class Adam:
         Added to the root of the second mean, 1e-8.
     """
 
+    slots: ClassVar = MOMENTS
+
     learning_rate: float = 0.001
     beta1: float = 0.9
     beta2: float = 0.999
@@ -238,14 +221,6 @@ class Adam:
         check_rate("beta2", self.beta2, below_one=True)
         check_epsilon(self.epsilon)
 
-    @property
-    def slots(self) -> Mapping[str, float]:
-        return {"first_moment": 0.0, "second_moment": 0.0}
-
-    @property
-    def weight_decay(self) -> float:
-        return 0.0
-
     def update(
         self, parameter: Tensor, gradient: Tensor, slots: Slots, learning_rate: Tensor, step: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -253,7 +228,7 @@ class Adam:
 
 
 @dataclass(frozen=True)
-class AdamW:
+class AdamW(Defaults):
     """Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019); biases do not decay.
 
     Parameters
@@ -263,6 +238,8 @@ class AdamW:
     weight_decay
         0.01 by default.
     """
+
+    slots: ClassVar = MOMENTS
 
     learning_rate: float = 0.001
     beta1: float = 0.9
@@ -276,10 +253,6 @@ class AdamW:
         check_rate("beta2", self.beta2, below_one=True)
         check_epsilon(self.epsilon)
         check_rate("weight_decay", self.weight_decay)
-
-    @property
-    def slots(self) -> Mapping[str, float]:
-        return {"first_moment": 0.0, "second_moment": 0.0}
 
     def update(
         self, parameter: Tensor, gradient: Tensor, slots: Slots, learning_rate: Tensor, step: Tensor
