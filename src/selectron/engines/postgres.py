@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import psycopg
 import sqlglot
@@ -26,7 +25,8 @@ from selectron.engines.base import (
     Relation,
     Row,
 )
-from selectron.engines.files import is_file, rows_of, to_frame, write_file
+from selectron.engines.files import is_file, rows_of
+from selectron.engines.tables import SchemaTables
 from selectron.errors import ColumnError, DataError, EngineError
 from selectron.sql import number
 
@@ -137,7 +137,7 @@ TYPES: Final = {
 }
 
 
-class Postgres(NoFunctions):
+class Postgres(SchemaTables, NoFunctions):
     """A PostgreSQL database.
 
     Parameters
@@ -154,6 +154,7 @@ class Postgres(NoFunctions):
     """
 
     dialect: Final = "postgres"
+    own_schema: ClassVar = "pg_temp"
     limits: Final = Limits(columns=1_600, arguments=100)
     abilities: Final = Abilities(Recursion.COPIED, Arrays.NONE, copies=Copying.UNLESS_OFFSET)
 
@@ -209,66 +210,16 @@ class Postgres(NoFunctions):
         except psycopg.Error as error:
             raise translate(error) from error
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Commit what happens inside as one, or nothing of it."""
-        self.execute("BEGIN")
-        try:
-            yield
-        except BaseException:
-            self.execute("ROLLBACK")
-            raise
-        self.execute("COMMIT")
-
-    # Tables -----------------------------------------------------------------------------------
-
-    def temporary(self, name: str) -> exp.Table:
-        """A table of this session alone."""
-        return exp.table_(name, db="pg_temp", quoted=True)
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self.connection.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE
 
     def create_temporary(self, name: str, query: exp.Query) -> None:
         """Make a table of this session alone."""
-        # Made beside the old one, which the query may read.
-        fresh = f"{name} (new)"
-        self.drop_temporary(fresh)
-        self.run(exp.Create(this=self.temporary(fresh), kind="TABLE", expression=query))
-        self.rename_temporary(fresh, name)
+        super().create_temporary(name, query)
         # Nothing else tells the planner how many rows there are.
         self.execute(f"ANALYZE {self.temporary(name).sql(dialect=Spelling, identify=True)}")
-
-    def rename_temporary(self, name: str, new: str) -> None:
-        """Give a table of this session another name."""
-        self.drop_temporary(new)
-        action = exp.AlterRename(this=exp.table_(new, quoted=True))
-        self.run(exp.Alter(this=self.temporary(name), kind="TABLE", actions=[action]))
-
-    def drop_temporary(self, name: str) -> None:
-        """Drop a table of this session, if there is one."""
-        self.run(exp.Drop(tables=[self.temporary(name)], kind="TABLE", exists=True))
-
-    def create_table(self, name: str, query: exp.Query, *, replace: bool = False) -> None:
-        """CREATE TABLE AS a query."""
-        self.create(name, query, "TABLE", replace)
-
-    def create_view(self, name: str, query: exp.Query, *, replace: bool = False) -> None:
-        """CREATE VIEW AS a query."""
-        self.create(name, query, "VIEW", replace)
-
-    def create(self, name: str, query: exp.Query, kind: str, replace: bool) -> None:
-        with self.connection.transaction():
-            if replace:
-                self.run(exp.Drop(tables=[exp.table_(name, quoted=True)], kind=kind, exists=True))
-            self.run(exp.Create(this=exp.table_(name, quoted=True), kind=kind, expression=query.copy()))
-
-    def export(self, query: exp.Query, path: str) -> None:
-        """Write the rows of a query into a file."""
-        names, rows = self.named_rows(query)
-        write_file(names, rows, path)
-
-    def frame(self, statement: exp.Expr, kind: str) -> Any:
-        """The rows of a query as a pandas, Polars or Arrow frame."""
-        names, rows = self.named_rows(statement)
-        return to_frame(names, rows, kind)
 
     def named_rows(self, statement: exp.Expr) -> tuple[list[str], list[Row]]:
         cursor = self.execute(self.sql(statement))

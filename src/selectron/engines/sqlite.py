@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -28,7 +27,8 @@ from selectron.engines.base import (
     Relation,
     Row,
 )
-from selectron.engines.files import is_file, rows_of, to_frame, write_file
+from selectron.engines.files import is_file, rows_of
+from selectron.engines.tables import SchemaTables
 from selectron.errors import ColumnError, DataError, EngineError
 
 __all__ = ["SQLite"]
@@ -186,7 +186,7 @@ TYPES: Final = {
 }
 
 
-class SQLite:
+class SQLite(SchemaTables):
     """A SQLite database: a file, or memory.
 
     Parameters
@@ -209,6 +209,8 @@ class SQLite:
     """
 
     dialect: Final = "sqlite"
+    own_schema: ClassVar = "temp"
+    begin: ClassVar = "BEGIN IMMEDIATE"
     limits: Final = Limits(
         columns=2_000, expression_depth=1_000, arguments=127, compound_selects=500, statement_bytes=1_000_000
     )
@@ -265,73 +267,10 @@ class SQLite:
                 raise KeyboardInterrupt from error
             raise translate(error, self.path) from error
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Commit what happens inside as one, or nothing of it."""
-        self.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self.execute("ROLLBACK")
-            raise
-        self.execute("COMMIT")
-
-    # Tables -----------------------------------------------------------------------------------
-
-    def temporary(self, name: str) -> exp.Table:
-        """A table of this connection alone."""
-        return exp.table_(name, db="temp", quoted=True)
-
-    def create_temporary(self, name: str, query: exp.Query) -> None:
-        """Make a table of this connection alone."""
-        # Made beside the old one, which the query may read.
-        fresh = f"{name} (new)"
-        self.drop_temporary(fresh)
-        self.run(exp.Create(this=self.temporary(fresh), kind="TABLE", expression=query))
-        self.rename_temporary(fresh, name)
-
-    def rename_temporary(self, name: str, new: str) -> None:
-        """Give a table of this connection another name."""
-        self.drop_temporary(new)
-        action = exp.AlterRename(this=exp.table_(new, quoted=True))
-        self.run(exp.Alter(this=self.temporary(name), kind="TABLE", actions=[action]))
-
-    def drop_temporary(self, name: str) -> None:
-        """Drop a table of this connection, if there is one."""
-        self.run(exp.Drop(tables=[self.temporary(name)], kind="TABLE", exists=True))
-
-    def create_table(self, name: str, query: exp.Query, *, replace: bool = False) -> None:
-        """CREATE TABLE AS a query."""
-        self.create(name, query, "TABLE", replace)
-
-    def create_view(self, name: str, query: exp.Query, *, replace: bool = False) -> None:
-        """CREATE VIEW AS a query."""
-        self.create(name, query, "VIEW", replace)
-
-    def create(self, name: str, query: exp.Query, kind: str, replace: bool) -> None:
-        with self.joined_transaction():
-            if replace:
-                self.run(exp.Drop(tables=[exp.table_(name, quoted=True)], kind=kind, exists=True))
-            self.run(exp.Create(this=exp.table_(name, quoted=True), kind=kind, expression=query.copy()))
-
-    @contextmanager
-    def joined_transaction(self) -> Iterator[None]:
-        """A transaction, or the one that is open already."""
-        if self.connection.in_transaction:
-            yield
-        else:
-            with self.transaction():
-                yield
-
-    def export(self, query: exp.Query, path: str) -> None:
-        """Write the rows of a query into a file."""
-        names, rows = self.named_rows(query)
-        write_file(names, rows, path)
-
-    def frame(self, statement: exp.Expr, kind: str) -> Any:
-        """The rows of a query as a pandas, Polars or Arrow frame."""
-        names, rows = self.named_rows(statement)
-        return to_frame(names, rows, kind)
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self.connection.in_transaction
 
     def named_rows(self, statement: exp.Expr) -> tuple[list[str], list[Row]]:
         cursor = self.execute(self.sql(statement))

@@ -98,8 +98,23 @@ def scaled(value: Expression, center: float, scale: float) -> Expression:
     return exp.Div(this=value, expression=number(scale), typed=False, safe=False) if scale != 1.0 else value
 
 
+class Numeric:
+    """What numbers and booleans share: a unit, and one more for NULLs."""
+
+    column: str
+    indicator: bool
+
+    @property
+    def accepts(self) -> frozenset[ColumnKind]:
+        return NUMERIC
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return (self.column, f"{self.column} is null") if self.indicator else (self.column,)
+
+
 @dataclass(frozen=True)
-class NumberFeature:
+class NumberFeature(Numeric):
     """A number: imputed, infinities brought back into the seen range, scaled.
 
     >>> NumberFeature("mass", 4.0, 2.0, 4.0, 1.0, 9.0, indicator=True).units
@@ -113,14 +128,6 @@ class NumberFeature:
     least: float
     greatest: float
     indicator: bool
-
-    @property
-    def accepts(self) -> frozenset[ColumnKind]:
-        return NUMERIC
-
-    @property
-    def units(self) -> tuple[str, ...]:
-        return (self.column, f"{self.column} is null") if self.indicator else (self.column,)
 
     def expressions(self) -> tuple[Expression, ...]:
         def value() -> Expression:
@@ -138,19 +145,11 @@ class NumberFeature:
 
 
 @dataclass(frozen=True)
-class BooleanFeature:
+class BooleanFeature(Numeric):
     """True is 1, false 0, NULL a half."""
 
     column: str
     indicator: bool
-
-    @property
-    def accepts(self) -> frozenset[ColumnKind]:
-        return NUMERIC
-
-    @property
-    def units(self) -> tuple[str, ...]:
-        return (self.column, f"{self.column} is null") if self.indicator else (self.column,)
 
     def expressions(self) -> tuple[Expression, ...]:
         missing = is_null(column(self.column))
