@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
@@ -143,7 +145,7 @@ def test_bad_input_is_refused_with_our_own_message(
 def test_a_layout_that_does_not_fit_is_refused_before_anything_runs(
     engines: Callable[[str], Engine], penguins: str
 ) -> None:
-    with pytest.raises(EngineError, match=r"needs \d+ columns, and the engine takes 1600"):
+    with pytest.raises(EngineError, match=r"needs \d+ columns, and the engine takes 1000"):
         trained(engines("postgres"), penguins, layout="columns", network=selectron.MLP([200]))
     with pytest.raises(EngineError, match="neither lists nor functions"):
         trained(engines("postgres"), penguins, layout="arrays")
@@ -196,3 +198,38 @@ def test_a_frame_is_a_table_on_a_connection_that_has_done_nothing_yet(
         getattr(model.predict(frame), {"arrow": "arrow", "pandas": "df", "polars": "pl"}[kind])().shape[0]
         == 4
     )
+
+
+INTERRUPTED = """
+import signal, sys, threading, time, os
+import selectron
+db = selectron.connect(sys.argv[1])
+checkpoint = threading.Event()
+def later():
+    checkpoint.wait()
+    time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=later, daemon=True).start()
+try:
+    db.train(sys.argv[2], "species", network=selectron.MLP([16]), epochs=1_000_000,
+             watch=lambda progress: checkpoint.set())
+except selectron.TrainingInterrupted as stop:
+    print("kept", db.model("species").record.epochs > 0, "Resume" in str(stop))
+print(len(db.models()))
+"""
+
+
+@pytest.mark.parametrize("name", ["duckdb", "sqlite", "postgres"])
+def test_ctrl_c_keeps_the_last_checkpoint(
+    name: str, engines: Callable[[str], Engine], penguins: str, tmp_path: Path
+) -> None:
+    engine = engines(name)
+    url = getattr(engine, "url", str(tmp_path / f"birds.{name}"))
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, url, penguins],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout == "kept True True\n1\n", done.stderr

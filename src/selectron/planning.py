@@ -172,11 +172,18 @@ def cells_of(step: Step) -> int:
 
 def limit_of(layout: LayoutName, step: Step, limits: Limits) -> str | None:
     """The limit of the engine that a step would break, if any."""
-    if layout is LayoutName.COLUMNS and limits.columns is not None:
-        needed = cells_of(step) + len(step.logs) + 2
-        if needed > limits.columns:
-            return f"it needs {needed} columns, and the engine takes {limits.columns}"
+    if limits.columns is None or layout is LayoutName.ARRAYS:
+        return None
+    fed = sum(int(shape[1]) for shape in step.program.inputs.values() if shape[0] == BATCH)
+    state = cells_of(step) + len(step.logs) if layout is LayoutName.COLUMNS else 0
+    needed = max(fed, state) + OWN_COLUMNS
+    if needed > limits.columns:
+        return f"it needs {needed} columns, and the engine takes {limits.columns}"
     return None
+
+
+# The batch's number, the row's place and the like.
+OWN_COLUMNS: Final = 5
 
 
 def choose(

@@ -155,7 +155,8 @@ class Postgres(SchemaTables, NoFunctions):
 
     dialect: Final = "postgres"
     own_schema: ClassVar = "pg_temp"
-    limits: Final = Limits(columns=1_600, arguments=100)
+    # A row of a table fits into a page of 8 KB: of numbers, a thousand.
+    limits: Final = Limits(columns=1_000, arguments=100)
     abilities: Final = Abilities(Recursion.COPIED, Arrays.NONE, copies=Copying.UNLESS_OFFSET)
 
     def __init__(self, path: str, *, read_only: bool = False) -> None:

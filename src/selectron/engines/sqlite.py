@@ -186,6 +186,9 @@ TYPES: Final = {
 }
 
 
+PROGRESS: Final = 100_000
+
+
 class SQLite(SchemaTables):
     """A SQLite database: a file, or memory.
 
@@ -223,6 +226,9 @@ class SQLite(SchemaTables):
         self.read_only = read_only
         self.connection = open_connection(self.path, read_only=read_only)
         self.frame_numbers = itertools.count(1)
+        self.stopped = False
+        # Between so many instructions Python gets to see a Ctrl-C, which stops the statement.
+        self.connection.set_progress_handler(lambda: 0, PROGRESS)
         self.register_aggregate("stddev_pop", 1, Deviation)
         self.register_aggregate("variance_pop", 1, Variance)
 
@@ -236,7 +242,16 @@ class SQLite(SchemaTables):
 
     def register(self, name: str, arity: int, function: Callable[..., Any]) -> None:
         """Let SQL of this connection call a function."""
-        self.connection.create_function(name, arity, function, deterministic=True)
+
+        def called(*arguments: Any) -> Any:
+            try:
+                return function(*arguments)
+            except KeyboardInterrupt:
+                # SQLite only says that the function failed.
+                self.stopped = True
+                raise
+
+        self.connection.create_function(name, arity, called, deterministic=True)
 
     def register_aggregate(self, name: str, arity: int, aggregate: type[Any]) -> None:
         """Let SQL of this connection call an aggregate."""
@@ -263,7 +278,8 @@ class SQLite(SchemaTables):
         try:
             return self.connection.execute(text, tuple(parameters))
         except sqlite3.Error as error:
-            if "interrupted" in str(error):
+            if self.stopped or "interrupted" in str(error):
+                self.stopped = False
                 raise KeyboardInterrupt from error
             raise translate(error, self.path) from error
 
