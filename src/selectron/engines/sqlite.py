@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import signal
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any, ClassVar, Final
 
 import sqlglot
@@ -226,7 +229,6 @@ class SQLite(SchemaTables):
         self.read_only = read_only
         self.connection = open_connection(self.path, read_only=read_only)
         self.frame_numbers = itertools.count(1)
-        self.stopped = False
         # Between so many instructions Python gets to see a Ctrl-C, which stops the statement.
         self.connection.set_progress_handler(lambda: 0, PROGRESS)
         self.register_aggregate("stddev_pop", 1, Deviation)
@@ -243,15 +245,7 @@ class SQLite(SchemaTables):
     def register(self, name: str, arity: int, function: Callable[..., Any]) -> None:
         """Let SQL of this connection call a function."""
 
-        def called(*arguments: Any) -> Any:
-            try:
-                return function(*arguments)
-            except KeyboardInterrupt:
-                # SQLite only says that the function failed.
-                self.stopped = True
-                raise
-
-        self.connection.create_function(name, arity, called, deterministic=True)
+        self.connection.create_function(name, arity, function, deterministic=True)
 
     def register_aggregate(self, name: str, arity: int, aggregate: type[Any]) -> None:
         """Let SQL of this connection call an aggregate."""
@@ -275,13 +269,40 @@ class SQLite(SchemaTables):
 
     def execute(self, text: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
         """Execute SQL text; SQLite's own errors become ours."""
+        with self.interruptible():
+            try:
+                return self.connection.execute(text, tuple(parameters))
+            except sqlite3.Error as error:
+                if "interrupted" in str(error):
+                    raise KeyboardInterrupt from error
+                raise translate(error, self.path) from error
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Let Ctrl-C stop the statement that runs inside.
+
+        Not by an exception: that would be raised within one of our functions, and SQLite would only say that
+        the function failed.
+        """
+        handler = signal.getsignal(signal.SIGINT)
+        if handler is not signal.default_int_handler or current_thread() is not main_thread():
+            yield
+            return
+        stopped = False
+
+        def stop(number: int, frame: object) -> None:
+            nonlocal stopped
+            stopped = True
+            self.connection.interrupt()
+
+        signal.signal(signal.SIGINT, stop)
         try:
-            return self.connection.execute(text, tuple(parameters))
-        except sqlite3.Error as error:
-            if self.stopped or "interrupted" in str(error):
-                self.stopped = False
-                raise KeyboardInterrupt from error
-            raise translate(error, self.path) from error
+            yield
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        if stopped:
+            # It came when the statement was over.
+            raise KeyboardInterrupt
 
     @property
     def in_transaction(self) -> bool:
