@@ -122,12 +122,12 @@ def preparation(rows: int) -> float:
 
 PEAK = """
 import sys
-from sqlglot import exp
 from selectron import MLP, SGD, CrossEntropy
 from selectron.engines.duckdb import DuckDB
-from selectron.layouts.storage import array_literal
+from selectron.layouts.arrays_step import ListsLayout
+from selectron.layouts.base import BATCHES, Step
 from selectron.sql import integer
-from selectron.strategies.recursive import Recursion, recursive_query
+from selectron.strategies.recursive import recursive_query
 from selectron.training.forward import Inputs
 from selectron.training.options import TrainingOptions
 from selectron.training.step import build_step
@@ -136,14 +136,15 @@ engine = DuckDB()
 options = TrainingOptions(optimizer=SGD(1e-6))
 step = build_step(MLP([20]), Inputs(784, 10), CrossEntropy(), options, weighted=False, validated=False)
 line = "list_transform(range({n}), lambda j: sin(i * j))"
-engine.execute("CREATE TEMP TABLE batches AS SELECT 0 AS batch, 1e0 AS is_training, 1e0 AS ends_epoch, "
+engine.execute("CREATE TEMP TABLE " + BATCHES + " AS SELECT 0 AS batch, "
+    "1e0 AS is_training, 1e0 AS ends_epoch, "
     "(SELECT list(" + line.format(n=784) + ") FROM range(20) AS t(i)) AS features, "
     "(SELECT list(" + line.format(n=20) + ") FROM range(784) AS t(i)) AS \\"features by unit\\", "
     "(SELECT list((i % 10)::DOUBLE) FROM range(20) AS t(i)) AS target")
-values = [exp.alias_(array_literal(value), name, quoted=True) for name, value in step.state.items()]
-engine.create_temporary("now", exp.select(exp.alias_(integer(0), "tick", quoted=True), *values))
-engine.create_temporary("next", recursive_query(Recursion(step.program, tuple(step.state), 1),
-    state=engine.temporary("now"), batches=engine.temporary("batches"), until=integer(int(sys.argv[1]))))
+layout = ListsLayout(Step(step.program, {name: value.shape for name, value in step.state.items()}, 1))
+engine.create_temporary("now", layout.initial(step.state, 0))
+engine.create_temporary("next", recursive_query(layout,
+    state=engine.temporary("now"), tables=engine.temporary, until=integer(int(sys.argv[1]))))
 (row,) = engine.execute("SELECT step FROM next").fetchall()
 assert row == (float(sys.argv[1]),)
 # Not getrusage: its peak includes that of the process that started this one.
