@@ -90,7 +90,7 @@ def with_ctes(query: exp.Select, ctes: Sequence[Cte], *, copies: Copying) -> exp
         exp.CTE(
             this=apart(cte, copies),
             alias=exp.TableAlias(this=exp.to_identifier(cte.name, quoted=True)),
-            materialized=True if is_materialized(cte, copies) else None,
+            materialized=hint(cte, copies),
         )
         for cte in ctes
     ]
@@ -98,8 +98,12 @@ def with_ctes(query: exp.Select, ctes: Sequence[Cte], *, copies: Copying) -> exp
     return query
 
 
-def is_materialized(cte: Cte, copies: Copying) -> bool:
-    return cte.fence >= (Fence.STAGE if copies is Copying.UNLESS_MATERIALIZED else Fence.STATE)
+def hint(cte: Cte, copies: Copying) -> bool | None:
+    """Whether a CTE is said to be materialized, said not to be, or left to the engine."""
+    if cte.fence is Fence.NONE and copies is Copying.NEVER:
+        return False
+    least = Fence.STAGE if copies is Copying.UNLESS_MATERIALIZED else Fence.STATE
+    return True if cte.fence >= least else None
 
 
 def apart(cte: Cte, copies: Copying) -> exp.Query:

@@ -50,11 +50,15 @@ def recursive_query(
     copied = exp.select(*map(column, layout.columns)).from_(relation)
     anchor = layout.anchor(state)
     here = exp.table_(HERE, quoted=True)
+    itself = exp.Table(this=relation.this.copy(), alias=exp.TableAlias(this=here.this.copy()))
     if in_term:
         # All of the step in one query, over the relation itself.
-        own = exp.Table(this=relation.this.copy(), alias=exp.TableAlias(this=here.this.copy()))
-        return recursion(layout, anchor, layout.term(own, tables, until), names)
-    ctes = [Cte(HERE, copied, Fence.NONE), *layout.chain(here, tables, until, "")]
+        return recursion(layout, anchor, layout.term(itself, tables, until), names)
+    if layout.keyed:
+        # A state of one row is read once.
+        ctes = layout.chain(itself, tables, until, "")
+    else:
+        ctes = [Cte(HERE, copied, Fence.NONE), *layout.chain(here, tables, until, "")]
     last = exp.select(*map(column, layout.columns)).from_(exp.table_(ctes[-1].name, quoted=True))
     if layout.keyed:
         for row in (anchor, last):
