@@ -14,6 +14,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from sqlglot import exp
 
 import selectron
 from selectron.database import Database
@@ -120,8 +121,6 @@ def test_tables_views_and_files_of_predictions(
 
 
 def selectron_rows(engine: Engine, source: str) -> Any:
-    from sqlglot import exp
-
     return exp.select("*").from_(engine.relation(source).source)
 
 
@@ -233,3 +232,21 @@ def test_ctrl_c_keeps_the_last_checkpoint(
         timeout=60,
     )
     assert done.stdout == "kept True True\n1\n", done.stderr
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_names_in_a_query_are_read_as_the_engine_reads_them(
+    name: str, engines: Callable[[str], Engine]
+) -> None:
+    engine = engines(name)
+    source = "SELECT A, A > 2 AS y FROM (SELECT 1 AS a UNION ALL SELECT 2 UNION ALL SELECT 3) AS Tab"
+    assert len(engine.columns(engine.relation(source))) == 2
+    with pytest.raises(DataError, match="cannot be read"):
+        engine.columns(engine.relation("SELECT a, typpo FROM (SELECT 1 AS a) AS t"))
+
+
+def test_a_divergence_is_not_lost_in_an_exponential(engines: Callable[[str], Engine]) -> None:
+    engine = engines("postgres")
+    nan = exp.cast(exp.Literal.string("nan"), "double")
+    ((value,),) = engine.rows(exp.select(exp.Exp(this=nan)))
+    assert np.isnan(value)

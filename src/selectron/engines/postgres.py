@@ -12,6 +12,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.postgres import Postgres as PostgresDialect
 from sqlglot.generators.postgres import PostgresGenerator
+from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 
 from selectron.engines.base import (
     Abilities,
@@ -83,8 +84,10 @@ class Spelling(PostgresDialect):
             return text if expression.is_string or "e" not in text else f"CAST({text} AS DOUBLE PRECISION)"
 
         def exp_sql(self, expression: exp.Exp) -> str:
+            # Negated twice: NaN is the greatest of all here, and LEAST would lose it and hide a divergence.
             above = call("greatest", expression.this, number(-GREATEST_EXPONENT))
-            return self.func("EXP", call("least", above, number(GREATEST_EXPONENT)))
+            below = call("greatest", exp.Neg(this=above), number(-GREATEST_EXPONENT))
+            return self.func("EXP", exp.Neg(this=below))
 
         def ln_sql(self, expression: exp.Ln) -> str:
             return self.func("LN", call("greatest", expression.this, number(SMALLEST)))
@@ -355,6 +358,8 @@ def query_relation(text: str) -> Relation:
         parsed = parsed.this
     if not isinstance(parsed, exp.Query):
         raise DataError("Only a query (SELECT, WITH, VALUES) can stand for a table.")
+    # As the server reads them, since they are quoted when printed.
+    parsed = normalize_identifiers(parsed, dialect="postgres")
     return Relation(parsed.subquery("source"), "the query")
 
 

@@ -388,15 +388,18 @@ class SQLite(SchemaTables):
             return source
         if isinstance(source, str):
             text = source.strip()
-            found = self.execute(
+            table = self.execute(
                 "SELECT name FROM main.sqlite_master "
                 "WHERE type IN ('table', 'view') AND lower(name) = lower(?)",
                 [text],
             ).fetchone()
-            if found is not None:
-                return Relation(exp.table_(found[0], quoted=True), f"table {text!r}")
+            if table is not None:
+                return Relation(exp.table_(table[0], quoted=True), f"table {text!r}")
             if text.lower().startswith(QUERY_WORDS):
-                return query_relation(text)
+                found = query_relation(text)
+                # Quoted, as it will be printed, a misspelt name would be taken for a text.
+                self.compiled(text.rstrip().rstrip(";"))
+                return found
             if not is_file(text):
                 raise DataError(
                     f"There is no table, view or file named {text!r} in {self.path}.",
@@ -404,6 +407,13 @@ class SQLite(SchemaTables):
                 )
         label = f"file {str(source)!r}" if isinstance(source, (str, Path)) else f"the {type(source).__name__}"
         return self.loaded(source, label)
+
+    def compiled(self, query: str) -> None:
+        """Have SQLite read a query of the user's as it was written, without running it."""
+        try:
+            self.execute(f"EXPLAIN SELECT * FROM ({query})").close()
+        except EngineError as error:
+            raise DataError(f"the query cannot be read: {error.problem}") from error
 
     def loaded(self, source: object, label: str) -> Relation:
         """A file or a frame, copied into a table of this connection."""
