@@ -289,3 +289,28 @@ def test_an_output_activation_is_for_numbers(db: selectron.Database) -> None:
     with pytest.raises(selectron.ConfigurationError, match="classes are predicted from logits"):
         db.train(source, "large", network=selectron.MLP([2], output_activation="tanh"))
     assert db.models() == []
+
+
+def test_a_table_and_a_view_do_not_replace_each_other(bad: selectron.Database) -> None:
+    predictions = train(bad).predict("t")
+    predictions.to_table("a table")
+    predictions.to_view("a view")
+    with pytest.raises(DataError, match=r"'A Table' is a table, and a view .* Drop the table first"):
+        predictions.to_view("A Table", replace=True)
+    with pytest.raises(DataError, match=r"'a view' is a view, and a table .* Drop the view first"):
+        predictions.to_table("a view", replace=True)
+    for name in ("a table", "a view"):
+        assert connection(bad).execute(f'SELECT count(*) FROM "{name}"').fetchone() == (200,)
+    predictions.to_table("a table", replace=True)
+    predictions.to_view("a view", replace=True)
+
+
+def test_names_are_the_same_in_ascii_letters_only(bad: selectron.Database) -> None:
+    own = connection(bad)
+    own.execute('CREATE TABLE "größe" AS SELECT 1 AS a')
+    assert bad.engine.has_table("GRößE")
+    assert not bad.engine.has_table("GRÖßE")
+    # Two columns to DuckDB, since it folds no letter but those of ASCII.
+    query = 'SELECT x, x + 1 AS "Ä", x + 2 AS "ä", x + 3 AS "PREDICTED_ß", y AS "ß" FROM t'
+    with pytest.raises(ColumnError, match="'predicted_ß', which prediction adds"):
+        train(bad, query, target="ß", features=FeatureOptions(include=("Ä", "ä"))).predict(query)

@@ -24,7 +24,7 @@ from selectron.model import Model, chosen
 from selectron.network import MLP
 from selectron.planning import parse_layout, parse_strategy
 from selectron.preparation import arrange, check_weights, held_out_rows, resolve_validation
-from selectron.sql import column
+from selectron.sql import column, folded
 from selectron.store.store import ModelRecord, Store
 from selectron.trainer import ROWS, Progress, Trainer
 from selectron.training.losses import Loss
@@ -352,7 +352,7 @@ def check_roles(reserved: Sequence[Column], targets: Sequence[Column]) -> None:
 def refuse_reserved(names: Sequence[str], label: str) -> None:
     """Refuse columns that are called as those that arrange the rows."""
     for name in names:
-        if name.lower().startswith(RESERVED):
+        if folded(name).startswith(RESERVED):
             raise ColumnError(
                 f"Column {name!r} of {label} begins with {RESERVED!r}, as columns of ours do.",
                 hint="Exclude it, or rename it in a query.",

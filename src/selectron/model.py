@@ -23,7 +23,7 @@ from selectron.planning import Choice, choose, layout_of, parse_layout, parse_st
 from selectron.prediction import Weights, predict_query, prediction_columns, scored_query, stored_weights
 from selectron.preparation import arrange, needed_columns, split_of
 from selectron.program.operations import Array
-from selectron.sql import column
+from selectron.sql import column, folded
 from selectron.statements import step_statement, training_script, training_statement
 from selectron.store.store import LogRow, ModelRecord, Store
 from selectron.tracing import Trace
@@ -120,7 +120,7 @@ class Predictions:
     def check_free(self, name: str, replace: bool) -> None:
         if not name.strip():
             raise ConfigurationError("The output needs a name.")
-        if name.lower().startswith("selectron_"):
+        if folded(name).startswith("selectron_"):
             raise DataError(f"{name!r} begins as the tables of models do.", hint="Name the output otherwise.")
         if not replace and self.engine.has_table(name):
             raise DataError(

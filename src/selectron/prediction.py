@@ -20,7 +20,7 @@ from selectron.layouts.storage import array_from_rows
 from selectron.program.operations import Array
 from selectron.program.program import Program
 from selectron.program.tensor import BATCH
-from selectron.sql import column, integer, number, text
+from selectron.sql import column, folded, integer, number, text
 from selectron.store.schema import PARAMETERS
 from selectron.store.store import Store
 
@@ -231,8 +231,8 @@ def predict_query(
     blueprint.encoding.check(known, relation.label, target=False)
     names = [own.name for own in known]
     added = prediction_columns(blueprint)
-    taken = {name.casefold() for name in names}
-    clash = [name for name in added if name.casefold() in taken]
+    taken = {folded(name) for name in names}
+    clash = [name for name in added if folded(name) in taken]
     if clash:
         raise ColumnError(
             f"{relation.label} already has a column {clash[0]!r}, which prediction adds.",

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from string import ascii_lowercase, ascii_uppercase
+from typing import Final
 
 from sqlglot import exp
 
-__all__ = ["balanced", "column", "double", "integer", "number", "text"]
+__all__ = ["balanced", "column", "double", "folded", "integer", "number", "text"]
+
+
+LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
+
+
+def folded(name: str) -> str:
+    """A name without case as engines see it: of ASCII letters only, so that ß is not ss, nor Ä ä.
+
+    >>> folded("SELECT Größe")
+    'select größe'
+    """
+    return name.translate(LOWER)
 
 
 def number(value: float) -> exp.Expr:

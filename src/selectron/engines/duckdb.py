@@ -25,6 +25,7 @@ from selectron.engines.base import (
 )
 from selectron.engines.files import READERS, reader_of
 from selectron.errors import ColumnError, DataError, EngineError
+from selectron.sql import folded
 
 __all__ = ["DuckDB"]
 
@@ -191,11 +192,15 @@ class DuckDB(NoFunctions):
 
     def create_table(self, name: str, query: exp.Query, *, replace: bool = False) -> None:
         """CREATE TABLE AS a query."""
+        if replace:
+            self.refuse_other_type(name, "table")
         table = exp.table_(name, quoted=True)
         self.run(exp.Create(this=table, kind="TABLE", replace=replace, expression=query.copy()))
 
     def create_view(self, name: str, query: exp.Query, *, replace: bool = False) -> None:
         """CREATE VIEW AS a query."""
+        if replace:
+            self.refuse_other_type(name, "view")
         table = exp.table_(name, quoted=True)
         self.run(exp.Create(this=table, kind="VIEW", replace=replace, expression=query.copy()))
 
@@ -223,13 +228,13 @@ class DuckDB(NoFunctions):
         columns = [Column(str(name), kind_of(str(type_)), str(type_)) for name, type_, *_ in described]
         seen: set[str] = set()
         for column in columns:
-            # DuckDB's identifiers ignore case, so "a" and "A" are one column to it.
-            if column.name.casefold() in seen:
+            # DuckDB's identifiers ignore the case of ASCII letters, so "a" and "A" are one column to it.
+            if folded(column.name) in seen:
                 raise ColumnError(
                     f"{relation.label} has two columns named {column.name!r}.",
                     hint="Name each column once, with AS in the query.",
                 )
-            seen.add(column.name.casefold())
+            seen.add(folded(column.name))
         return columns
 
     def relation(self, source: object) -> Relation:
@@ -305,12 +310,34 @@ class DuckDB(NoFunctions):
 
     def has_table(self, name: str) -> bool:
         """Whether the current schema has a table or view of that name; DuckDB's names ignore case."""
+        return self.type_of_table(name) is not None
+
+    def type_of_table(self, name: str) -> str | None:
+        """What the current schema has of that name: ``"BASE TABLE"``, ``"VIEW"`` or nothing."""
         query = """
-            SELECT 1 FROM information_schema.tables
+            SELECT table_name, table_type FROM information_schema.tables
             WHERE lower(table_name) = lower(?) AND table_schema = current_schema()
                 AND table_catalog = current_database()
         """
-        return self.first(query, [name]) is not None
+        # DuckDB's lower() knows more letters than its identifiers do.
+        found = self.execute(query, [name]).fetchall()
+        return next((str(type_) for own, type_ in found if folded(own) == folded(name)), None)
+
+    def refuse_other_type(self, name: str, wanted: str) -> None:
+        """Refuse to replace a table by a view, or a view by a table, as DuckDB would in words of its own.
+
+        Raises
+        ------
+        DataError
+            Saying which it is.
+        """
+        kinds = {"BASE TABLE": "table", "VIEW": "view"}
+        there = kinds.get(self.type_of_table(name) or "", wanted)
+        if there != wanted:
+            raise DataError(
+                f"{name!r} is a {there}, and a {wanted} does not replace it.",
+                hint=f"Drop the {there} first, or name another.",
+            )
 
     def tables_hint(self) -> str:
         """The tables that do exist, for a message."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Final, NamedTuple
 
 from sqlglot import exp
@@ -21,8 +20,9 @@ from selectron.features.kinds import (
     TimeFeature,
 )
 from selectron.features.targets import ClassTarget, NumberTarget, Target
+from selectron.sql import folded
 
-__all__ = ["Encoding", "StatisticRow", "find_column", "folded", "from_rows", "to_rows"]
+__all__ = ["Encoding", "StatisticRow", "find_column", "from_rows", "to_rows"]
 
 KINDS: Final[dict[str, type]] = {
     class_.__name__: class_
@@ -36,9 +36,6 @@ KINDS: Final[dict[str, type]] = {
         NumberTarget,
     )
 }
-
-
-LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 class StatisticRow(NamedTuple):
@@ -117,11 +114,6 @@ class Encoding:
                     f"Column {name!r} of {label} is of type {column.type}; the model needs {wanted_kinds}.",
                     hint="Cast it in a query.",
                 )
-
-
-def folded(name: str) -> str:
-    """A name without case as engines see it: of ASCII letters only, so that ß is not ss, nor Ä ä."""
-    return name.translate(LOWER)
 
 
 def find_column(columns: Iterable[Column], name: str) -> Column | None:

@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from selectron.engines.base import Column, ColumnKind, Engine, Relation
 from selectron.errors import ColumnError, ConfigurationError, DataError, TargetError
-from selectron.features.encoding import Encoding, find_column, folded
+from selectron.features.encoding import Encoding, find_column
 from selectron.features.kinds import (
     BOUND,
     BooleanFeature,
@@ -27,7 +27,7 @@ from selectron.features.kinds import (
 )
 from selectron.features.options import FeatureOptions
 from selectron.features.targets import ClassTarget, NumberTarget, Target
-from selectron.sql import column, double, number
+from selectron.sql import column, double, folded, number
 
 __all__ = ["Task", "learn", "resolve_columns"]
 
