@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
+from sqlglot import exp
 
 import selectron
 from selectron import (
@@ -24,6 +26,7 @@ from selectron import (
     StoreError,
     TargetError,
 )
+from selectron.engines.duckdb import DuckDB
 from support import connection
 
 TABLE = """
@@ -314,3 +317,42 @@ def test_names_are_the_same_in_ascii_letters_only(bad: selectron.Database) -> No
     query = 'SELECT x, x + 1 AS "Ä", x + 2 AS "ä", x + 3 AS "PREDICTED_ß", y AS "ß" FROM t'
     with pytest.raises(ColumnError, match="'predicted_ß', which prediction adds"):
         train(bad, query, target="ß", features=FeatureOptions(include=("Ä", "ä"))).predict(query)
+
+
+def test_text_that_no_database_takes(bad: selectron.Database) -> None:
+    model = train(bad)
+    before = bad.models()
+    with pytest.raises(StoreError, match=r"Model name '\\ud800' is no valid Unicode text"):
+        train(bad, name="\ud800")
+    with pytest.raises(StoreError, match="There is no model"):
+        bad.model("\ud800")
+    predictions = model.predict("t")
+    for act in (predictions.to_table, predictions.to_view, predictions.to_file):
+        with pytest.raises(EngineError, match=r"no valid Unicode text|cannot encode"):
+            act("\ud800.csv")
+    assert bad.models() == before
+
+
+def test_what_fails_while_rows_are_fetched_is_ours(bad: selectron.Database, tmp_path: Path) -> None:
+    # The cast of the last row fails, in a table that is longer than what is fetched at once.
+    query = "SELECT i AS id, CASE WHEN i = 399999 THEN 'x' ELSE '1' END::INT AS x FROM range(400000) AS r(i)"
+    model = train(bad, features=FeatureOptions(include=("x",)))
+    predictions = model.predict(query)
+    for act in (predictions.rows, predictions.df, predictions.pl, predictions.arrow):
+        with pytest.raises(EngineError, match="DuckDB refused: Conversion Error"):
+            act()
+    with pytest.raises(EngineError, match="DuckDB refused"):
+        predictions.to_file(tmp_path / "x.csv")
+
+
+def test_an_interrupt_while_rows_are_fetched(bad: selectron.Database) -> None:
+    class Stopped:
+        def fetchall(self) -> None:
+            raise duckdb.InterruptException("INTERRUPT Error: Interrupted!")
+
+    engine = bad.engine
+    assert isinstance(engine, DuckDB)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "execute", lambda *_: Stopped())
+        with pytest.raises(KeyboardInterrupt):
+            engine.rows(exp.select("1"))

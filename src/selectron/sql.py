@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlglot import exp
 
-__all__ = ["balanced", "column", "double", "folded", "integer", "number", "text"]
+__all__ = ["balanced", "column", "double", "encodable", "folded", "integer", "number", "text"]
 
 
 LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
@@ -22,6 +22,22 @@ def folded(name: str) -> str:
     'select größe'
     """
     return name.translate(LOWER)
+
+
+def encodable(value: str) -> bool:
+    r"""Whether text can be sent to a database: half of a surrogate pair, as in broken file names, cannot.
+
+    >>> encodable("größe"), encodable("\ud800")
+    (True, False)
+    """
+    # What str itself knows at once, since statements may be long.
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def number(value: float) -> exp.Expr:

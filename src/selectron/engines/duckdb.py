@@ -25,7 +25,7 @@ from selectron.engines.base import (
 )
 from selectron.engines.files import READERS, reader_of
 from selectron.errors import ColumnError, DataError, EngineError
-from selectron.sql import folded
+from selectron.sql import encodable, folded
 
 __all__ = ["DuckDB"]
 
@@ -129,34 +129,32 @@ class DuckDB(NoFunctions):
 
     def rows(self, statement: exp.Expr, parameters: Sequence[object] = ()) -> list[Row]:
         """Execute a query and fetch all its rows."""
-        try:
-            rows: list[Row] = self.execute(self.sql(statement), parameters).fetchall()
-        except duckdb.Error as error:
-            # What fails while rows are fetched.
-            raise translate(error) from error
-        return rows
+        return self.fetched(self.sql(statement), parameters)
 
     def execute(self, text: str, parameters: Sequence[object] = ()) -> duckdb.DuckDBPyConnection:
         """Execute SQL text; DuckDB's own errors become ours."""
-        try:
+        if not encodable(text):
+            raise EngineError(
+                "A name or a value is no valid Unicode text.",
+                hint="It has half of a surrogate pair.",
+            )
+        with translated():
             return (
                 self.connection.execute(text, list(parameters))
                 if parameters
                 else self.connection.execute(text)
             )
-        except duckdb.InterruptException as error:
-            raise KeyboardInterrupt from error
-        except RuntimeError as error:
-            # What Ctrl-C becomes while a statement runs.
-            if "interrupted" in str(error):
-                raise KeyboardInterrupt from error
-            raise
-        except duckdb.Error as error:
-            raise translate(error) from error
+
+    def fetched(self, text: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """All rows of SQL text, which may fail while they are fetched."""
+        result = self.execute(text, parameters)
+        with translated():
+            rows: list[Row] = result.fetchall()
+        return rows
 
     def first(self, text: str, parameters: Sequence[object] = ()) -> Row | None:
         """The first row of a query; all are fetched, since an unfinished result blocks the connection."""
-        rows: list[Row] = self.execute(text, parameters).fetchall()
+        rows = self.fetched(text, parameters)
         return rows[0] if rows else None
 
     @contextmanager
@@ -292,16 +290,15 @@ class DuckDB(NoFunctions):
 
     def frame(self, statement: exp.Expr, kind: str) -> Any:
         """The rows of a query as a pandas, Polars or Arrow frame."""
-        result = self.connection.sql(self.sql(statement))
-        makers: dict[str, Callable[[], Any]] = {
-            "pandas": result.df,
-            "polars": result.pl,
-            "arrow": result.to_arrow_table,
+        text = self.sql(statement)
+        makers: dict[str, Callable[[duckdb.DuckDBPyRelation], Any]] = {
+            "pandas": lambda result: result.df(),
+            "polars": lambda result: result.pl(),
+            "arrow": lambda result: result.to_arrow_table(),
         }
         try:
-            return makers[kind]()
-        except duckdb.Error as error:
-            raise translate(error) from error
+            with translated():
+                return makers[kind](self.connection.sql(text))
         except ImportError as error:
             raise EngineError(
                 f"A {kind} frame needs a library that is not installed: {first_line(error)}",
@@ -320,7 +317,7 @@ class DuckDB(NoFunctions):
                 AND table_catalog = current_database()
         """
         # DuckDB's lower() knows more letters than its identifiers do.
-        found = self.execute(query, [name]).fetchall()
+        found = self.fetched(query, [name])
         return next((str(type_) for own, type_ in found if folded(own) == folded(name)), None)
 
     def refuse_other_type(self, name: str, wanted: str) -> None:
@@ -345,7 +342,7 @@ class DuckDB(NoFunctions):
             SELECT table_name FROM information_schema.tables
             WHERE NOT starts_with(table_name, 'selectron_') ORDER BY table_name LIMIT 10
         """
-        names = [repr(row[0]) for row in self.execute(query).fetchall()]
+        names = [repr(row[0]) for row in self.fetched(query)]
         return f"It has: {', '.join(names)}." if names else "It has no tables."
 
     def file(self, path: str) -> Relation:
@@ -434,6 +431,22 @@ def kind_of(type_: str) -> ColumnKind:
     if type_.startswith("ENUM"):
         return ColumnKind.TEXT
     return KINDS.get(type_, ColumnKind.OTHER)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """DuckDB's errors become ours, and a statement that was stopped a KeyboardInterrupt."""
+    try:
+        yield
+    except duckdb.InterruptException as error:
+        raise KeyboardInterrupt from error
+    except RuntimeError as error:
+        # What Ctrl-C becomes while a statement runs.
+        if "interrupted" in str(error):
+            raise KeyboardInterrupt from error
+        raise
+    except duckdb.Error as error:
+        raise translate(error) from error
 
 
 def translate(error: duckdb.Error) -> EngineError:

@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from selectron.engines.base import Engine
 from selectron.errors import ModelNotFoundError, StoreError
-from selectron.sql import column, integer, number, text
+from selectron.sql import column, encodable, integer, number, text
 from selectron.store.schema import (
     LOG,
     MIGRATIONS,
@@ -138,6 +138,8 @@ class Store:
         """
         if not name.strip():
             raise StoreError("A model needs a name.", hint="Give one that is not empty.")
+        if not encodable(name):
+            raise StoreError(f"Model name {name!r} is no valid Unicode text.", hint="Give another.")
         with self.engine.transaction():
             model_id, version = self.next_version(name)
             values: list[exp.Expr] = [
