@@ -131,6 +131,11 @@ def test_mistakes_end_in_a_message(folder: Path, arguments: list[str], message: 
     assert message in printed
 
 
+def test_rows_without_a_target_are_counted(tmp_path: Path, penguins: str) -> None:
+    printed = run("train", penguins, "--target", "sex", "--hidden", "2", "--epochs", "2", folder=tmp_path)
+    assert "11 of 344 rows of file" in printed
+
+
 def test_every_command_has_help() -> None:
     from typer.main import get_command
 

@@ -86,8 +86,32 @@ REFUSED: list[tuple[dict[str, Any], type[SelectronError], str]] = [
     ({"row_weight": "holes"}, ColumnError, "'holes'.* 40 values that are NULL"),
     ({"row_weight": "negative"}, ColumnError, "'negative'.* 1 values that are NULL, negative"),
     ({"row_weight": "y"}, ColumnError, "'y' is the target and has another role"),
+    (
+        {"row_weight": "day", "features": FeatureOptions(include=("x",))},
+        ColumnError,
+        "Weight 'day' of table 't' is of type DATE, and a weight is",
+    ),
+    ({"row_weight": "X"}, ColumnError, "'x' is a feature and has another role"),
+    ({"validation": "z"}, ColumnError, "'z' is a feature and has another role"),
     ({"validation": "select"}, ColumnError, "'select' is of type VARCHAR"),
     ({"validation": "SELECT x, y FROM t"}, ColumnError, "no column 'id'"),
+    (
+        {"validation": "SELECT * REPLACE ('a' AS x) FROM t"},
+        ColumnError,
+        r"'x' is of type DECIMAL\(.*\) in table 't', and of type VARCHAR in the query. Cast it",
+    ),
+    (
+        {"validation": "SELECT * REPLACE (moment AS day) FROM t"},
+        ColumnError,
+        "'day' is of type DATE.* TIMESTAMP",
+    ),
+    ({"validation": "SELECT * REPLACE ('a' AS y) FROM t"}, ColumnError, "'y' is of type BOOLEAN .* VARCHAR"),
+    (
+        {"validation": "SELECT * FROM t WHERE false"},
+        DataError,
+        "the query has no row to hold out where 'y' is",
+    ),
+    ({"validation": "SELECT * REPLACE (NULL::BOOL AS y) FROM t"}, DataError, "no row to hold out where 'y'"),
     ({"validation": 1.5}, ConfigurationError, "validation is 1.5"),
     ({"class_weight": {"maybe": 1.0}}, ConfigurationError, "'maybe'.*false, true"),
     ({"target": "negative", "class_weight": "balanced"}, ConfigurationError, "class_weight needs"),
@@ -217,6 +241,14 @@ def test_an_existing_table_is_not_replaced_unless_asked(bad: selectron.Database)
 def test_rows_without_a_target_are_left_out(bad: selectron.Database) -> None:
     model = train(bad, target="holes", task="regression")
     assert model.record.training_rows + model.record.validation_rows == 160
+    assert model.notes == ("40 of 200 rows of table 't' are left out: NULL in 'holes'.",)
+    assert train(bad).notes == ()
+
+
+def test_held_out_rows_of_another_type_of_the_same_kind(bad: selectron.Database) -> None:
+    features = FeatureOptions(include=("x", "z"))
+    query = "SELECT * REPLACE (x::FLOAT AS x, z::HUGEINT AS z) FROM t"
+    assert train(bad, features=features, validation=query).record.validation_rows == 200
 
 
 def test_doubled_columns_of_a_frame(bad: selectron.Database) -> None:

@@ -253,11 +253,11 @@ class Database:
             names = [c.name for c in wanted if c.kind is not ColumnKind.OTHER or c in target_columns]
             refuse_reserved(names, relation.label)
             required = [c.name for c in target_columns]
-            held_count = held_out_rows(self.engine, relation, required, held.fraction)
+            held_count, left_out = held_out_rows(self.engine, relation, required, held.fraction)
             split = Split(seed, held_count, held.column, held.relation)
             counts = arrange(self.engine, relation, names, required, split)
             if row_weight is not None:
-                check_weights(self.engine, reserved_columns[0].name, relation.label)
+                check_weights(self.engine, reserved_columns[0], relation.label)
             encoding = learn(
                 self.engine,
                 Relation(self.engine.temporary(ROWS), relation.label),
@@ -295,7 +295,7 @@ class Database:
             raise
         Trainer(self.engine, self.store, record, blueprint, choice, watch).run(epochs)
         model = Model(self.engine, self.store, self.store.record(record.model_id))
-        model.notes = encoding.notes
+        model.notes = (*left_out, *encoding.notes)
         self.renew_views(model)
         return model
 

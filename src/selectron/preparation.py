@@ -70,8 +70,15 @@ def resolve_validation(engine: Engine, wanted: object, columns: Sequence[Column]
     return Validation(relation=relation, source=wanted if isinstance(wanted, str) else DATA_FRAME)
 
 
-def held_out_rows(engine: Engine, relation: Relation, required: Sequence[str], fraction: float) -> int:
+def held_out_rows(
+    engine: Engine, relation: Relation, required: Sequence[str], fraction: float
+) -> tuple[int, tuple[str, ...]]:
     """How many of the usable rows a fraction holds out, leaving at least one to train on.
+
+    Returns
+    -------
+    tuple
+        Their number, and a note for the user if rows are left out since their target is NULL.
 
     Raises
     ------
@@ -80,12 +87,13 @@ def held_out_rows(engine: Engine, relation: Relation, required: Sequence[str], f
     """
     counted = usable(relation, [], required).select(exp.Count(this=exp.Star()), append=False)
     rows = int(engine.rows(counted)[0][0])
+    total = int(engine.rows(exp.select(exp.Count(this=exp.Star())).from_(relation.source.copy()))[0][0])
+    names = ", ".join(map(repr, required))
     if rows == 0:
-        total = int(engine.rows(exp.select(exp.Count(this=exp.Star())).from_(relation.source.copy()))[0][0])
-        names = ", ".join(map(repr, required))
         problem = f"{relation.label} has {total} rows, and none where {names} is known."
         raise DataError(problem if total else f"{relation.label} is empty.", hint="Name a table with rows.")
-    return min(round(rows * fraction), rows - 1)
+    note = f"{total - rows} of {total} rows of {relation.label} are left out: NULL in {names}."
+    return min(round(rows * fraction), rows - 1), (note,) if rows < total else ()
 
 
 def needed_columns(specification: Specification, encoding: Encoding) -> list[str]:
@@ -121,7 +129,7 @@ def arrange(
 ) -> tuple[int, int]:
     """Make the connection's table of arranged rows; return how many train and how many are held out."""
     if split.relation is not None:
-        resolve_columns(engine.columns(split.relation), columns, split.relation.label)
+        check_alike(engine, relation, split.relation, columns)
     rows = arranged_rows(relation, columns, required, split)
     engine.create_temporary(ROWS, rows)
     held = exp.func("coalesce", exp.Sum(this=exp.cast(column(HELD_OUT), "int")), number(0.0))
@@ -129,19 +137,51 @@ def arrange(
         exp.select(exp.Count(this=exp.Star()), held).from_(engine.temporary(ROWS))
     )[0]
     training = int(total) - int(held_count)
+    if split.relation is not None and not held_count:
+        names = ", ".join(map(repr, required))
+        raise DataError(
+            f"{split.relation.label} has no row to hold out where {names} is known.",
+            hint="Name a table that has some, or a fraction of the rows.",
+        )
     if not training:
         raise DataError(f"All {int(total)} rows of {relation.label} are held out.", hint="Hold out fewer.")
     return training, int(held_count)
 
 
-def check_weights(engine: Engine, weight: str, label: str) -> None:
-    """Refuse row weights that are NULL, negative or not finite.
+def check_alike(engine: Engine, relation: Relation, held_out: Relation, names: Sequence[str]) -> None:
+    """Refuse held-out rows whose columns are missing, or of other kinds than those of the training rows.
 
     Raises
     ------
     ColumnError
-        With the count of such rows.
+        Naming the first such column, and both types.
     """
+    theirs = resolve_columns(engine.columns(held_out), names, held_out.label)
+    for own, other in zip(
+        resolve_columns(engine.columns(relation), names, relation.label), theirs, strict=True
+    ):
+        if own.kind is not other.kind:
+            raise ColumnError(
+                f"Column {own.name!r} is of type {own.type} in {relation.label}, and of type {other.type} in "
+                f"{held_out.label}.",
+                hint="Cast it in a query.",
+            )
+
+
+def check_weights(engine: Engine, source: Column, label: str) -> None:
+    """Refuse row weights that are no numbers, or NULL, negative or not finite.
+
+    Raises
+    ------
+    ColumnError
+        With the type, or the count of such rows.
+    """
+    weight = source.name
+    if source.kind not in (ColumnKind.NUMBER, ColumnKind.BOOLEAN):
+        raise ColumnError(
+            f"Weight {weight!r} of {label} is of type {source.type}, and a weight is a number.",
+            hint="Cast it in a query, or name another column.",
+        )
     value = exp.cast(column(weight), "double")
     fine = exp.Between(this=value, low=number(0.0), high=number(1e150))
     bad = exp.Case(ifs=[exp.If(this=fine, true=exp.Null())], default=number(1.0))

@@ -181,6 +181,12 @@ def feature_columns(
             raise TargetError(
                 f"Column {both[0]!r} is the target and a feature at once.", hint="Leave it out of include."
             )
+        for feature in chosen:
+            if folded(feature.name) in map(folded, reserved):
+                raise ColumnError(
+                    f"Column {feature.name!r} is a feature and has another role.",
+                    hint="Leave it out of include: weights and marks of held-out rows are no features.",
+                )
         check_options(chosen, options, label)
         return chosen
     left_out = {folded(name) for name in [*options.exclude, *reserved]}

@@ -1,0 +1,120 @@
+"""Commands that use a model: judge it, predict by it, show its SQL and its steps."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from typing import Annotated, Final
+
+import typer
+
+from selectron.cli.app import (
+    DatabasePath,
+    ModelName,
+    TableName,
+    Version,
+    app,
+    is_data_file,
+    named_table,
+    opened,
+)
+from selectron.cli.printing import err, out, print_evaluation, print_rows
+from selectron.model import SQL_KINDS
+from selectron.tracing import TraceRow
+
+__all__ = ["evaluate", "explain", "predict", "sql", "trace"]
+
+SHOWN_ROWS: Final = 20
+
+
+@app.command()
+def evaluate(
+    database: DatabasePath, model: ModelName, table: TableName = None, version: Version = None
+) -> None:
+    """Judge a model on rows whose target is known; on the held-out ones if no table is named."""
+    with opened(database, read_only=True) as db:
+        evaluation = db.model(model, version).evaluate(table)
+        out.print(f"{evaluation.rows} rows")
+        print_evaluation(evaluation)
+
+
+@app.command()
+def predict(
+    database: DatabasePath,
+    model: ModelName,
+    table: TableName = None,
+    output: Annotated[
+        str | None, typer.Option(help="A new table, or a .csv, .parquet or .json file; the terminal if none.")
+    ] = None,
+    view: Annotated[bool, typer.Option("--view", help="Make a view, which follows the model.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an existing table or view.")] = False,
+    version: Version = None,
+) -> None:
+    """Predict for each row of a table."""
+    source = named_table(database, table)
+    is_file = output is not None and is_data_file(output)
+    with opened(database, read_only=output is None or is_file) as db:
+        predictions = db.model(model, version).predict(source)
+        if output is None:
+            if sys.stdout.isatty():
+                print_rows(predictions.columns, predictions.rows(SHOWN_ROWS))
+            else:
+                writer = csv.writer(sys.stdout)
+                writer.writerow(predictions.columns)
+                writer.writerows(predictions.rows())
+        elif is_file:
+            predictions.to_file(output)
+        elif view:
+            predictions.to_view(output, replace=replace)
+        else:
+            predictions.to_table(output, replace=replace)
+        if output is not None:
+            err.print(f"Wrote {output}.", markup=False)
+
+
+@app.command()
+def sql(
+    database: DatabasePath,
+    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(SQL_KINDS)}.")],
+    model: ModelName,
+    table: TableName = None,
+    version: Version = None,
+) -> None:
+    """Print the SQL of a model: its prediction, whole training, evaluation, or one training step."""
+    with opened(database, read_only=True) as db:
+        sys.stdout.write(db.model(model, version).sql(kind, table) + ";\n")
+
+
+@app.command()
+def trace(
+    database: DatabasePath,
+    model: ModelName,
+    table: TableName = None,
+    step: Annotated[
+        int | None, typer.Option(help="The step, from 1; the next one from the checkpoint by default.")
+    ] = None,
+    row: Annotated[
+        list[int] | None, typer.Option(help="A place in the batch, from 0; all by default.")
+    ] = None,
+    output: Annotated[str | None, typer.Option(help="A new table; the terminal if none.")] = None,
+    version: Version = None,
+) -> None:
+    """Show every phase of a training step: inputs, activations, loss, gradients, updated parameters."""
+    with opened(database, read_only=output is None) as db:
+        found = db.model(model, version).trace(table, step=step)
+        if output is not None:
+            db.engine.create_table(output, found.query(row or ()))
+            err.print(f"Wrote {output}.", markup=False)
+            return
+        print_rows(TraceRow._fields, found.fetched(row or ()))
+
+
+@app.command()
+def explain(
+    database: DatabasePath, model: ModelName, table: TableName = None, version: Version = None
+) -> None:
+    """Say in which layout, by which strategy and why a model is trained, and what a step costs."""
+    with opened(database, read_only=True) as db:
+        found = db.model(model, version).explain(table)
+        for name, value in found.items():
+            out.print(f"{name}: {value}", markup=False)
