@@ -21,6 +21,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "errors": "",
         "version": "",
         "sql": "errors",
+        "combination": "sql",
         "serialization": "errors",
         "network": "errors",
         "program": "errors",
@@ -28,11 +29,11 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "engines.files": "errors engines.base",
         "engines.connect": "errors engines.base",
         "engines.tables": "engines.files",
-        "engines.*": "errors sql serialization engines.base engines.files engines.tables",
+        "engines.*": "errors sql combination serialization engines.base engines.files engines.tables",
         "training": "errors network program",
         "features": "errors sql serialization engines.base program",
         "store": "errors sql serialization engines.base",
-        "layouts": "errors sql program",
+        "layouts": "errors sql combination program",
         "strategies": "errors sql program engines.base layouts",
         "planning": "errors engines.base program layouts strategies",
         # What a user holds: thin faces over the layers, themselves in order.
@@ -44,8 +45,9 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "tracing": "sql engines.base program features layouts strategies planning blueprint",
         "preparation": "errors sql engines.base features blueprint trainer",
         "prediction": "errors sql engines.base program features layouts store blueprint",
+        "portable": "errors sql combination engines.base program features blueprint prediction",
         "model": "errors sql engines.base program features layouts store planning blueprint evaluation "
-        "prediction preparation statements tracing trainer",
+        "portable prediction preparation statements tracing trainer",
         "database": "errors sql version network training engines.base engines.connect features layouts store "
         "planning blueprint model preparation trainer",
         "cli": "errors version network training planning engines.files features evaluation model database "

@@ -20,6 +20,8 @@ from selectron.features.rows import HELD_OUT, arranged_rows
 from selectron.features.targets import ClassTarget
 from selectron.layouts.base import Layout
 from selectron.planning import Choice, choose, layout_of, parse_layout, parse_strategy
+from selectron.portable import portable_query, table_named, written
+from selectron.portable.dbt import CONFIGURATION, escape, reference
 from selectron.prediction import Weights, predict_query, prediction_columns, scored_query, stored_weights
 from selectron.preparation import arrange, needed_columns, split_of
 from selectron.program.operations import Array
@@ -201,11 +203,12 @@ class Model:
 
     # Using -----------------------------------------------------------------------------------
 
-    def predict(self, source: object) -> Predictions:
+    def predict(self, source: object, *, scores: bool = False) -> Predictions:
         """Predict for each row of a table, view, query, file or data frame.
 
         The rows' own columns come first, then ``predicted_<target>`` and, for classes, a
-        ``probability_<class>`` for each.
+        ``probability_<class>`` for each; with `scores` also a ``score_<unit>`` for each unit of the last
+        layer: its raw output, which for classes is a logit.
 
         Raises
         ------
@@ -216,7 +219,9 @@ class Model:
         """
         relation = self.engine.relation(source)
         columns = self.engine.columns(relation)
-        query = predict_query(self.engine.abilities, self.blueprint, relation, columns, self.weights())
+        query = predict_query(
+            self.engine.abilities, self.blueprint, relation, columns, self.weights(), scores=scores
+        )
         self.refuse_nulls(relation)
         return Predictions(self.engine, query, self.store, self, source)
 
@@ -383,7 +388,7 @@ class Model:
 
     # Showing ---------------------------------------------------------------------------------
 
-    def sql(self, kind: str = "predict", source: object = None) -> str:
+    def sql(self, kind: str = "predict", source: object = None, *, scores: bool = False) -> str:
         """The SQL of a model, as text.
 
         Parameters
@@ -395,7 +400,12 @@ class Model:
             engine has scripts.
         source
             The table it is about; by default the one that was trained on.
+        scores
+            Whether a prediction has the raw outputs too.
         """
+        if scores and kind == "predict":
+            predictions = self.predict(self.training_relation(source), scores=True)
+            return predictions.sql
         if kind == "script":
             specification = self.blueprint.specification
             return training_script(
@@ -407,6 +417,70 @@ class Model:
                 self.engine,
             )
         return self.engine.sql(self.statement(kind, source), pretty=True)
+
+    def portable_sql(
+        self,
+        dialect: str,
+        table: str | None = None,
+        *,
+        keep: Sequence[str] | None = None,
+        scores: bool = False,
+        dbt: bool = False,
+    ) -> str:
+        """Prediction as one statement that runs where neither Selectron nor the model is.
+
+        Features, weights and classes are written down in it.
+
+        Parameters
+        ----------
+        dialect
+            A dialect of sqlglot: ``"snowflake"``, ``"databricks"``, ``"redshift"``, ``"trino"``,
+            ``"clickhouse"``, ``"mysql"``, ``"tsql"`` and so on; one of `selectron.portable.DIALECTS`.
+        table
+            The table to predict for, as it is called there; by default that of the training.
+        keep
+            Its columns that come before the predictions: by default those of this database's table of that
+            name, or else the model's features.
+        scores
+            Whether the raw outputs of the last layer come too.
+        dbt
+            Whether it is a dbt model: `table` is then another model, or ``source.table``.
+
+        Raises
+        ------
+        ConfigurationError
+            If there is no such dialect.
+
+        Examples
+        --------
+        >>> import selectron
+        >>> db = selectron.connect()
+        >>> rows = "SELECT x, x > 4 AS large FROM range(10) AS t(x)"
+        >>> model = db.train(rows, "large", network=selectron.MLP([]), epochs=1, validation=0)
+        >>> print(model.portable_sql("mysql", "numbers").splitlines()[-1])
+        FROM `stage_2`
+        """
+        named = table if table is not None else self.training_table()
+        source = reference(named) if dbt else table_named(named, dialect)
+        kept = self.kept_columns(table) if keep is None else keep
+        query = portable_query(self.blueprint, self.parameters, source, kept, dialect, scores=scores)
+        return f"{CONFIGURATION}\n\n{written(escape(query), dialect)}" if dbt else written(query, dialect)
+
+    def training_table(self) -> str:
+        """The name of the table that was trained on, or of the file without its ending."""
+        source = self.blueprint.specification.source
+        if source is None or (any(map(str.isspace, source)) and not self.engine.has_table(source)):
+            raise DataError(
+                f"Model {self.name!r} was not trained on a table that has a name.", hint="Name a table."
+            )
+        return source if self.engine.has_table(source) else Path(source).name.split(".")[0]
+
+    def kept_columns(self, table: str | None) -> list[str]:
+        """The columns of a table of this database, or those of the features if it has none of that name."""
+        found = table if table is not None else self.blueprint.specification.source
+        if found is not None and (table is None or self.engine.has_table(found)):
+            return [own.name for own in self.engine.columns(self.engine.relation(found))]
+        return [feature.column for feature in self.blueprint.encoding.features]
 
     def statement(self, kind: str, source: object = None) -> exp.Expr:
         """The SQL of a model, as a tree."""

@@ -9,7 +9,7 @@ from typing import Final
 from sqlglot import exp
 
 from selectron.blueprint import Blueprint
-from selectron.engines.base import Abilities, Arrays, Column, Relation
+from selectron.engines.base import Abilities, Arrays, Column, Recursion, Relation
 from selectron.errors import ColumnError
 from selectron.features.targets import ClassTarget
 from selectron.layouts import arrays as lists
@@ -25,9 +25,12 @@ from selectron.store.schema import PARAMETERS
 from selectron.store.store import Store
 
 __all__ = [
+    "OWN",
     "Weights",
     "forward_query",
+    "plain_forward",
     "predict_query",
+    "predicted_values",
     "prediction_columns",
     "scored_query",
     "stored_weights",
@@ -128,10 +131,11 @@ def forward_query(
     fed, forward = (by_lists if abilities.arrays is Arrays.LISTS else by_columns)(program, tensors, weights)
     encoded = [exp.alias_(column(name), f"{OWN}{name}", quoted=True) for name in carried]
     encoded += [exp.alias_(value, name, quoted=True) for name, value in fed.items()]
-    rows = exp.select(*encoded).from_(relation.source.copy()).subquery("rows", copy=False)
-    source = exp.select("*").from_(rows, copy=False)
+    source = exp.select(*encoded).from_(relation.source.copy())
     if weights.query is not None:
-        source = source.join(weights.query.subquery("parameters"), join_type="cross")
+        rows = source.subquery("rows", copy=False)
+        parameters = weights.query.subquery("parameters")
+        source = exp.select("*").from_(rows, copy=False).join(parameters, join_type="cross")
     queries, last = chained(source, [*forward, *stages], outputs)
     aliases = [exp.TableAlias(this=exp.to_identifier(name, quoted=True)) for name, _ in queries]
     ctes = [
@@ -140,6 +144,29 @@ def forward_query(
     ]
     last.set("with_", exp.With(expressions=ctes))
     return last
+
+
+def plain_forward(
+    blueprint: Blueprint,
+    relation: Relation,
+    carried: Sequence[str],
+    values: Mapping[str, Array],
+    outputs: dict[str, Expression],
+    wanted: Sequence[str],
+    stages: Sequence[Stage],
+) -> exp.Select:
+    """The forward pass of :func:`forward_query` in plain columns, with all weights written down."""
+    abilities = Abilities(Recursion.FREE, Arrays.NONE)
+    return forward_query(
+        abilities,
+        blueprint,
+        relation,
+        carried,
+        Weights(None, values),
+        outputs,
+        wanted=wanted,
+        stages=stages,
+    )
 
 
 Forward = tuple[dict[str, Expression], list[Stage]]
@@ -176,10 +203,10 @@ def by_columns(program: Program, tensors: Mapping[str, Sequence[Expression]], we
     return fed, [*lowered.phases[0].once, *lowered.phases[0].rows, Stage(tuple(outputs))]
 
 
-def predicted_elements(blueprint: Blueprint) -> list[Expression]:
+def predicted_elements(blueprint: Blueprint, output: str = "prediction") -> list[Expression]:
     """The network's predictions: a probability for each logit, or raw numbers."""
     shape = (BATCH, blueprint.inputs.outputs)
-    return [column(element_name("prediction", shape, i, j)) for i, j in elements(shape)]
+    return [column(element_name(output, shape, i, j)) for i, j in elements(shape)]
 
 
 def class_index(blueprint: Blueprint) -> list[Stage]:
@@ -205,13 +232,13 @@ def probabilities(blueprint: Blueprint) -> list[Expression]:
     return [exp.Sub(this=number(1.0), expression=values[0].copy()), *values] if len(values) == 1 else values
 
 
-def prediction_columns(blueprint: Blueprint) -> list[str]:
-    """The columns that prediction adds."""
+def prediction_columns(blueprint: Blueprint, *, scores: bool = False) -> list[str]:
+    """The columns that prediction adds, with the raw output of each unit if `scores` says so."""
     target = blueprint.encoding.target
-    predicted = [f"predicted_{name}" for name in target.columns]
+    names = [f"predicted_{name}" for name in target.columns]
     if isinstance(target, ClassTarget):
-        return [*predicted, *(f"probability_{label}" for label in target.classes)]
-    return predicted
+        names += [f"probability_{label}" for label in target.classes]
+    return [*names, *(f"score_{unit}" for unit in blueprint.layers["output"])] if scores else names
 
 
 def predict_query(
@@ -220,8 +247,13 @@ def predict_query(
     relation: Relation,
     known: Sequence[Column],
     weights: Weights,
+    *,
+    scores: bool = False,
 ) -> exp.Select:
     """A relation's columns, then ``predicted_<target>``, and for classes ``probability_<class>`` of each.
+
+    With `scores` a ``score_<unit>`` follows for each unit of the last layer: the raw outputs, which are
+    logits for classes.
 
     Raises
     ------
@@ -230,7 +262,7 @@ def predict_query(
     """
     blueprint.encoding.check(known, relation.label, target=False)
     names = [own.name for own in known]
-    added = prediction_columns(blueprint)
+    added = prediction_columns(blueprint, scores=scores)
     taken = {folded(name) for name in names}
     clash = [name for name in added if folded(name) in taken]
     if clash:
@@ -238,18 +270,28 @@ def predict_query(
             f"{relation.label} already has a column {clash[0]!r}, which prediction adds.",
             hint="Leave it out in a query.",
         )
-    target = blueprint.encoding.target
     outputs: dict[str, Expression] = {name: column(f"{OWN}{name}") for name in names}
+    predicted, stages = predicted_values(blueprint, scores=scores)
+    wanted = ["prediction", "logits"] if scores else ["prediction"]
+    return forward_query(
+        abilities, blueprint, relation, names, weights, outputs | predicted, wanted=wanted, stages=stages
+    )
+
+
+def predicted_values(
+    blueprint: Blueprint, *, scores: bool = False
+) -> tuple[dict[str, Expression], list[Stage]]:
+    """The columns that prediction adds, over the program's outputs and the stages that go with them."""
+    target = blueprint.encoding.target
     stages: list[Stage] = []
     if isinstance(target, ClassTarget):
         stages += class_index(blueprint)
         values = [target.label(column(INDEX)), *probabilities(blueprint)]
     else:
         values = list(target.restored(predicted_elements(blueprint)))
-    outputs |= dict(zip(added, values, strict=True))
-    return forward_query(
-        abilities, blueprint, relation, names, weights, outputs, wanted=["prediction"], stages=stages
-    )
+    if scores:
+        values += predicted_elements(blueprint, "logits")
+    return dict(zip(prediction_columns(blueprint, scores=scores), values, strict=True)), stages
 
 
 def scored_query(

@@ -19,6 +19,7 @@ from selectron.cli.app import (
     opened,
 )
 from selectron.cli.printing import err, out, print_evaluation, print_rows
+from selectron.errors import ConfigurationError
 from selectron.model import SQL_KINDS
 from selectron.tracing import TraceRow
 
@@ -48,13 +49,16 @@ def predict(
     ] = None,
     view: Annotated[bool, typer.Option("--view", help="Make a view, which follows the model.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an existing table or view.")] = False,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="Add the network's raw outputs: logits for classes.")
+    ] = False,
     version: Version = None,
 ) -> None:
     """Predict for each row of a table."""
     source = named_table(database, table)
     is_file = output is not None and is_data_file(output)
     with opened(database, read_only=output is None or is_file) as db:
-        predictions = db.model(model, version).predict(source)
+        predictions = db.model(model, version).predict(source, scores=scores)
         if output is None:
             if sys.stdout.isatty():
                 print_rows(predictions.columns, predictions.rows(SHOWN_ROWS))
@@ -79,10 +83,36 @@ def sql(
     model: ModelName,
     table: TableName = None,
     version: Version = None,
+    dialect: Annotated[
+        str | None,
+        typer.Option(
+            help="Predict by one statement that needs no Selectron, with all weights in it, in this dialect: "
+            "snowflake, databricks, redshift, trino, clickhouse, mysql, tsql, ..."
+        ),
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="A column of TABLE to keep in such a statement; several times.")
+    ] = None,
+    scores: Annotated[bool, typer.Option("--scores", help="With the network's raw outputs.")] = False,
+    dbt: Annotated[
+        bool, typer.Option("--dbt", help="Such a statement as a dbt model; TABLE is a ref or SOURCE.TABLE.")
+    ] = False,
 ) -> None:
     """Print the SQL of a model: its prediction, whole training, evaluation, or one training step."""
+    standalone = dialect is not None or dbt
+    if standalone and kind != "predict":
+        raise ConfigurationError(f"--dialect and --dbt do not go with {kind}.", hint="Say predict.")
+    if keep and not standalone:
+        raise ConfigurationError("--keep goes with --dialect or --dbt.", hint="Name a dialect.")
     with opened(database, read_only=True) as db:
-        sys.stdout.write(db.model(model, version).sql(kind, table) + ";\n")
+        found = db.model(model, version)
+        if standalone:
+            written = dialect or db.engine.dialect
+            text = found.portable_sql(written, table, keep=keep or None, scores=scores, dbt=dbt)
+            # dbt puts the text into a statement of its own, where a semicolon would end it.
+            sys.stdout.write(text + ("\n" if dbt else ";\n"))
+        else:
+            sys.stdout.write(found.sql(kind, table, scores=scores) + ";\n")
 
 
 @app.command()

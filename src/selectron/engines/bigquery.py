@@ -50,6 +50,7 @@ from sqlglot import exp
 from sqlglot.dialects.bigquery import BigQuery as GoogleSQL
 from sqlglot.generators.bigquery import BigQueryGenerator
 
+from selectron.combination import Combination, combination_sql
 from selectron.engines.base import (
     Abilities,
     Arrays,
@@ -181,7 +182,7 @@ class GoogleSpelling(GoogleSQL):
             exp.Exp: lambda self, node: self.sql(exponential(node)),
             exp.Ln: lambda self, node: self.sql(logarithm(node)),
             exp.Sqrt: lambda self, node: self.sql(root(node)),
-            exp.IsNan: lambda self, node: self.func("IS_NAN", node.this),
+            Combination: combination_sql,
             exp.Div: lambda self, node: self.quotient(node),
             exp.TimeToUnix: lambda self, node: self.sql(seconds(node.this)),
             # ANY_VALUE passes NULLs over by itself, and does not take the words for it.

@@ -14,6 +14,7 @@ from sqlglot.dialects.postgres import Postgres as PostgresDialect
 from sqlglot.generators.postgres import PostgresGenerator
 from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 
+from selectron.combination import Combination, combination_sql
 from selectron.engines.base import (
     Abilities,
     Arrays,
@@ -71,6 +72,7 @@ class Spelling(PostgresDialect):
 
     class Generator(PostgresGenerator):
         TYPE_MAPPING: ClassVar = {**PostgresGenerator.TYPE_MAPPING}
+        TRANSFORMS: ClassVar = {**PostgresGenerator.TRANSFORMS, Combination: combination_sql}
 
         def anonymous_sql(self, expression: exp.Anonymous) -> str:
             rewrite = FUNCTIONS.get(str(expression.this).lower())
@@ -97,9 +99,6 @@ class Spelling(PostgresDialect):
 
         def intdiv_sql(self, expression: exp.IntDiv) -> str:
             return self.binary(expression, "/")
-
-        def isnan_sql(self, expression: exp.IsNan) -> str:
-            return f"{self.sql(expression.this)} = CAST('NaN' AS DOUBLE PRECISION)"
 
         def cast_sql(self, expression: exp.Cast, safe_prefix: str | None = None) -> str:
             if expression.is_type("boolean"):

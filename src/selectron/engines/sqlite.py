@@ -19,6 +19,7 @@ from sqlglot import exp
 from sqlglot.dialects.sqlite import SQLite as SQLiteDialect
 from sqlglot.generators.sqlite import SQLiteGenerator
 
+from selectron.combination import Combination, combination_sql
 from selectron.engines.base import (
     Abilities,
     Arrays,
@@ -90,6 +91,7 @@ class Spelling(SQLiteDialect):
     """How SQLite spells what the layers above build."""
 
     class Generator(SQLiteGenerator):
+        TRANSFORMS: ClassVar = {**SQLiteGenerator.TRANSFORMS, Combination: combination_sql}
         TYPE_MAPPING: ClassVar = {
             **SQLiteGenerator.TYPE_MAPPING,
             **dict.fromkeys(MOMENTS, "TEXT"),
@@ -104,10 +106,6 @@ class Spelling(SQLiteDialect):
 
         def extract_sql(self, expression: exp.Extract) -> str:
             return self.sql(strftime(FIELDS[expression.name.upper()], expression.expression))
-
-        def isnan_sql(self, expression: exp.IsNan) -> str:
-            # NaN is NULL here; what is left is never unequal to itself.
-            return self.sql(exp.NEQ(this=expression.this, expression=expression.this.copy()))
 
         def intdiv_sql(self, expression: exp.IntDiv) -> str:
             return self.binary(expression, "/")

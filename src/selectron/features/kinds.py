@@ -133,15 +133,21 @@ class NumberFeature(Numeric):
         def value() -> Expression:
             return double(column(self.column))
 
-        missing = exp.Or(this=is_null(value()), expression=exp.IsNan(this=value()))
+        def above() -> Expression:
+            # Not of NaN, which some engines hold to be greater than all numbers, and its negative too.
+            return exp.LT(this=exp.Neg(this=value()), expression=number(-BOUND))
+
         bounded = case(
-            (missing, number(self.fill)),
-            (exp.GT(this=value(), expression=number(BOUND)), number(self.greatest)),
+            (exp.Between(this=value(), low=number(-BOUND), high=number(BOUND)), value()),
             (exp.LT(this=value(), expression=number(-BOUND)), number(self.least)),
-            default=value(),
+            (above(), number(self.greatest)),
+            default=number(self.fill),
         )
         units = (scaled(bounded, self.center, self.scale),)
-        return (*units, flag(missing.copy())) if self.indicator else units
+        if not self.indicator:
+            return units
+        known = exp.Or(this=exp.LTE(this=value(), expression=number(BOUND)), expression=above())
+        return (*units, case((known, number(0.0)), default=number(1.0)))
 
 
 @dataclass(frozen=True)

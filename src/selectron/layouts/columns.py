@@ -16,6 +16,7 @@ from typing import Final
 
 from sqlglot import exp
 
+from selectron.combination import combination
 from selectron.layouts.scalars import REPEATING, scalar
 from selectron.layouts.stages import Stage
 from selectron.program import operations as op
@@ -244,6 +245,11 @@ class Lowering:
 
         if left.shape[1] == BATCH:
             return exp.Sum(this=term(0))
+        known = self.constants.get(right.operation.name) if isinstance(right.operation, op.Input) else None
+        if known is not None:
+            values = [self.value(left, i, k) for k in range(int(left.shape[1]))]
+            if all(isinstance(value, exp.Column) for value in values):
+                return combination([value.name for value in values], known[:, j].tolist())
         return balanced([term(k) for k in range(int(left.shape[1]))])
 
     def gathered(self, table: Tensor, index: Tensor, j: int) -> Expression:

@@ -7,17 +7,19 @@ from typing import Any, Final
 
 from sqlglot import exp
 
+from selectron.combination import Combination
 from selectron.program import operations as op
 from selectron.sql import integer, number
 
 __all__ = ["REPEATING", "scalar"]
 
 Expression = exp.Expr
+COMPOUND: Final = (exp.Binary, exp.Neg, Combination)
 
 
 def group(expression: Expression) -> Expression:
     """The expression, in parentheses if it needs them as an operand."""
-    return exp.paren(expression, copy=False) if isinstance(expression, (exp.Binary, exp.Neg)) else expression
+    return exp.paren(expression, copy=False) if isinstance(expression, COMPOUND) else expression
 
 
 def binary(class_: type[exp.Binary]) -> Callable[..., Expression]:

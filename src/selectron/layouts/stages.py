@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
+from selectron.combination import Combination
 from selectron.sql import column
 
 __all__ = ["Stage", "carry", "chained", "read_by", "select"]
@@ -43,7 +44,11 @@ def select(
 
 def read_by(expressions: Iterable[Expression]) -> set[str]:
     """The columns that some expressions read."""
-    return {found.name for expression in expressions for found in expression.find_all(exp.Column)}
+    names = set[str]()
+    for expression in expressions:
+        for found in expression.find_all(exp.Column, Combination):
+            names.update(found.args["columns"] if isinstance(found, Combination) else (found.name,))
+    return names
 
 
 def carry(stage: Stage, needed: set[str]) -> tuple[list[tuple[str, Expression]], set[str]]:
