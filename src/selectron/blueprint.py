@@ -21,7 +21,7 @@ from selectron.layouts.base import BatchColumns, BatchPlan, Step
 from selectron.network import MLP
 from selectron.program.program import Program
 from selectron.serialization import from_json, to_json
-from selectron.sql import column, number
+from selectron.sql import cast, column, number
 from selectron.training.forward import EmbeddingShape, Inputs
 from selectron.training.losses import BinaryCrossEntropy, CrossEntropy, Loss, SquaredError
 from selectron.training.options import SETTINGS, TrainingOptions
@@ -185,7 +185,7 @@ class Blueprint:
         """The weight of a row: its own, times its class's."""
         options, factors = self.specification.training, list[exp.Expr]()
         if options.row_weight is not None:
-            factors.append(exp.cast(column(options.row_weight), "double"))
+            factors.append(cast(column(options.row_weight), "double"))
         if options.class_weight is not None:
             target = self.encoding.target
             if not isinstance(target, ClassTarget):

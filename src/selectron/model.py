@@ -25,7 +25,7 @@ from selectron.portable.dbt import CONFIGURATION, escape, reference
 from selectron.prediction import Weights, predict_query, prediction_columns, scored_query, stored_weights
 from selectron.preparation import arrange, needed_columns, split_of
 from selectron.program.operations import Array
-from selectron.sql import column, folded
+from selectron.sql import cast, column, folded
 from selectron.statements import step_statement, training_script, training_statement
 from selectron.store.store import LogRow, ModelRecord, Store
 from selectron.tracing import Trace
@@ -42,11 +42,18 @@ FORMATS: Final = (".csv", ".parquet", ".json")
 class Predictions:
     """Predictions that are a query, run when they are asked for."""
 
-    def __init__(self, engine: Engine, query: exp.Select, store: Store, model: Model, source: object) -> None:
-        self.engine = engine
-        self.query = query
-        self.store = store
+    def __init__(
+        self,
+        model: Model,
+        query: exp.Select,
+        build: Callable[[Weights], exp.Select],
+        source: object,
+    ) -> None:
+        self.engine = model.engine
+        self.store = model.store
         self.model = model
+        self.query = query
+        self.build = build
         self.source = source
 
     def __repr__(self) -> str:
@@ -54,8 +61,13 @@ class Predictions:
 
     @property
     def sql(self) -> str:
-        """The query as text."""
-        return self.engine.sql(self.query, pretty=True)
+        """The query as text, which runs without Selectron."""
+        return self.engine.sql(self.lasting, pretty=True)
+
+    @property
+    def lasting(self) -> exp.Select:
+        """The query without functions of ours, for views and for text, which outlive the connection."""
+        return self.build(self.model.weights(plain=True))
 
     @property
     def columns(self) -> list[str]:
@@ -107,7 +119,7 @@ class Predictions:
         if not isinstance(self.source, (str, Path)):
             raise DataError("A view over a data frame would not outlive it.", hint="Write a table instead.")
         with self.engine.transaction():
-            self.engine.create_view(name, self.query, replace=replace)
+            self.engine.create_view(name, self.lasting, replace=replace)
             self.store.record_view(self.model.record.model_id, "prediction", name, str(self.source))
 
     def to_file(self, path: str | Path) -> None:
@@ -219,11 +231,14 @@ class Model:
         """
         relation = self.engine.relation(source)
         columns = self.engine.columns(relation)
-        query = predict_query(
-            self.engine.abilities, self.blueprint, relation, columns, self.weights(), scores=scores
-        )
         self.refuse_nulls(relation)
-        return Predictions(self.engine, query, self.store, self, source)
+
+        def build(weights: Weights) -> exp.Select:
+            return predict_query(
+                self.engine.abilities, self.blueprint, relation, columns, weights, scores=scores
+            )
+
+        return Predictions(self, build(self.weights()), build, source)
 
     def evaluate(self, source: object = None) -> Evaluation:
         """Judge predictions on rows whose target is known.
@@ -261,10 +276,13 @@ class Model:
             return classification_query(scored, list(target.classes))
         return regression_query(scored, list(target.columns))
 
-    def weights(self) -> Weights:
-        """The current checkpoint's parameters, for a forward pass."""
-        values = self.parameters if self.engine.abilities.arrays is not Arrays.LISTS else {}
-        return stored_weights(self.engine.abilities, self.store, self.record.model_id, self.blueprint, values)
+    def weights(self, *, plain: bool = False) -> Weights:
+        """The current checkpoint's parameters, for a forward pass: without our functions if it is `plain`."""
+        abilities = self.engine.abilities
+        values = self.parameters if abilities.arrays is not Arrays.LISTS else {}
+        return stored_weights(
+            abilities, self.store, self.record.model_id, self.blueprint, values, plain=plain
+        )
 
     def held_out_rows(self) -> Relation:
         """The rows that were held out, found again in the table that was trained on."""
@@ -302,7 +320,7 @@ class Model:
         (index,) = target.values()
         unknown = exp.Is(this=index, expression=exp.Null())
         present = exp.Not(this=exp.Is(this=column(target.column), expression=exp.Null()))
-        label = exp.cast(column(target.column), "text")
+        label = cast(column(target.column), "text")
         query = (
             exp.select(label, exp.Count(this=exp.Star()))
             .from_(relation.source.copy())
@@ -485,7 +503,7 @@ class Model:
     def statement(self, kind: str, source: object = None) -> exp.Expr:
         """The SQL of a model, as a tree."""
         if kind == "predict":
-            return self.predict(self.training_relation(source)).query
+            return self.predict(self.training_relation(source)).lasting
         if kind == "evaluate":
             return self.evaluation_query(source)
         if kind == "train":

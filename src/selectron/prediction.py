@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,14 +13,14 @@ from selectron.engines.base import Abilities, Arrays, Column, Recursion, Relatio
 from selectron.errors import ColumnError
 from selectron.features.targets import ClassTarget
 from selectron.layouts import arrays as lists
-from selectron.layouts import columns
+from selectron.layouts import columns, functions
 from selectron.layouts.columns import element_name, elements
 from selectron.layouts.stages import Stage, chained
 from selectron.layouts.storage import array_from_rows
 from selectron.program.operations import Array
 from selectron.program.program import Program
 from selectron.program.tensor import BATCH
-from selectron.sql import column, folded, integer, number, text
+from selectron.sql import cast, column, folded, integer, number, text
 from selectron.store.schema import PARAMETERS
 from selectron.store.store import Store
 
@@ -46,21 +46,88 @@ GREATEST: Final = "greatest probability"
 MOST_PIVOTED: Final = 500
 
 
+Forward = tuple[dict[str, Expression], list[Stage]]
+# How a program is lowered: from what feeds it, for each tensor its units, and from known parameters.
+Feeding = Callable[[Program, Mapping[str, Sequence[Expression]], Mapping[str, Array]], Forward]
+
+
+def by_lists(
+    program: Program, tensors: Mapping[str, Sequence[Expression]], constants: Mapping[str, Array]
+) -> Forward:
+    """What a row is fed, and the stages, where a row's part of a tensor is a list."""
+    fed: dict[str, Expression] = {
+        name: units[0] if len(units) == 1 else exp.Array(expressions=list(units))
+        for name, units in tensors.items()
+        if units
+    }
+    lowered = lists.lower(program, batch_in_rows=True)
+    split: list[tuple[str, Expression]] = []
+    for name, tensor in program.outputs.items():
+        for i, j in elements(tensor.shape):
+            value: Expression = column(name)
+            if tensor.shape[1] != 1:
+                value = exp.Bracket(this=value, expressions=[integer(j + 1)], offset=1)
+                split.append((element_name(name, tensor.shape, i, j), value))
+    stages = [*lowered.stages, Stage(tuple(lowered.outputs.items()))]
+    return fed, [*stages, Stage(tuple(split))] if split else stages
+
+
+def by_columns(
+    program: Program, tensors: Mapping[str, Sequence[Expression]], constants: Mapping[str, Array]
+) -> Forward:
+    """What a row is fed, and the stages, where each unit is a column."""
+    fed = {
+        element_name(name, (BATCH, len(units)), 0, unit): value
+        for name, units in tensors.items()
+        for unit, value in enumerate(units)
+    }
+    lowered = columns.lower(program, constants)
+    outputs = [element for name in program.outputs for element in lowered.outputs[name]]
+    return fed, [*lowered.phases[0].once, *lowered.phases[0].rows, Stage(tuple(outputs))]
+
+
+def by_functions(
+    program: Program, tensors: Mapping[str, Sequence[Expression]], constants: Mapping[str, Array]
+) -> Forward:
+    """What a row is fed, and the stages, where a row's part of a tensor is one value for our functions."""
+    fed = {name: functions.tensor_of_row(units) for name, units in tensors.items() if units}
+    lowered = functions.lower(program, constants)
+    split = [
+        (element_name(name, tensor.shape, i, j), functions.call("element", column(name), integer(j)))
+        for name, tensor in program.outputs.items()
+        for i, j in elements(tensor.shape)
+        if tensor.shape[1] != 1
+    ]
+    stages = [*lowered.stages, Stage(tuple(lowered.outputs.items()))]
+    return fed, [*stages, Stage(tuple(split))] if split else stages
+
+
 @dataclass(frozen=True)
 class Weights:
-    """Where a forward pass finds its parameters: in a query of one row, or as numbers written down."""
+    """Where a forward pass finds its parameters: in a query of one row, or as numbers written down.
+
+    `forward` gives what a row is fed and the stages, for parameters of this form.
+    """
 
     query: exp.Select | None
     values: Mapping[str, Array] = field(default_factory=dict)
+    forward: Feeding = by_columns
 
 
 def stored_weights(
-    abilities: Abilities, store: Store, model_id: int, blueprint: Blueprint, values: Mapping[str, Array]
+    abilities: Abilities,
+    store: Store,
+    model_id: int,
+    blueprint: Blueprint,
+    values: Mapping[str, Array],
+    *,
+    plain: bool = False,
 ) -> Weights:
     """The parameters of a model's current checkpoint.
 
     They are read from the store when the query runs, so that a view follows the model; but networks that are
-    too large for a column for each weight are written down, where the engine has no lists.
+    too large for a column for each weight are written down, where the engine has no lists: as tensors for our
+    functions, or, if the query is `plain`, to run without these, as numbers.
     """
     parameters = blueprint.step.parameters
     if abilities.arrays is Arrays.LISTS:
@@ -75,9 +142,10 @@ def stored_weights(
             )
             for parameter in parameters
         ]
-        return Weights(exp.select(*expressions))
+        return Weights(exp.select(*expressions), forward=by_lists)
     if sum(parameter.initial.size for parameter in parameters) > MOST_PIVOTED:
-        return Weights(None, values)
+        by_ours = abilities.arrays is Arrays.FUNCTIONS and not plain
+        return Weights(None, values, by_functions if by_ours else by_columns)
     pivoted: list[Expression] = []
     for parameter in parameters:
         for i, j in elements(parameter.shape):
@@ -128,10 +196,13 @@ def forward_query(
     program = Program({name: whole.outputs[name] for name in wanted}, whole.labels)
     tensors: dict[str, Sequence[Expression]] = {"features": batch.features, "target": target}
     tensors |= {name: [index] for name, index in batch.indices.items()}
-    fed, forward = (by_lists if abilities.arrays is Arrays.LISTS else by_columns)(program, tensors, weights)
-    encoded = [exp.alias_(column(name), f"{OWN}{name}", quoted=True) for name in carried]
-    encoded += [exp.alias_(value, name, quoted=True) for name, value in fed.items()]
-    source = exp.select(*encoded).from_(relation.source.copy())
+    fed, forward = weights.forward(program, tensors, weights.values)
+    own = [(f"{OWN}{name}", column(name)) for name in carried]
+    encoded = [
+        exp.Alias(this=value, alias=exp.to_identifier(name, quoted=True))
+        for name, value in (*own, *fed.items())
+    ]
+    source = exp.Select(expressions=encoded).from_(relation.source.copy(), copy=False)
     if weights.query is not None:
         rows = source.subquery("rows", copy=False)
         parameters = weights.query.subquery("parameters")
@@ -169,40 +240,6 @@ def plain_forward(
     )
 
 
-Forward = tuple[dict[str, Expression], list[Stage]]
-
-
-def by_lists(program: Program, tensors: Mapping[str, Sequence[Expression]], weights: Weights) -> Forward:
-    """What a row is fed, and the stages, where a row's part of a tensor is a list."""
-    fed: dict[str, Expression] = {
-        name: units[0] if len(units) == 1 else exp.Array(expressions=list(units))
-        for name, units in tensors.items()
-        if units
-    }
-    lowered = lists.lower(program, batch_in_rows=True)
-    split: list[tuple[str, Expression]] = []
-    for name, tensor in program.outputs.items():
-        for i, j in elements(tensor.shape):
-            value: Expression = column(name)
-            if tensor.shape[1] != 1:
-                value = exp.Bracket(this=value, expressions=[integer(j + 1)], offset=1)
-                split.append((element_name(name, tensor.shape, i, j), value))
-    stages = [*lowered.stages, Stage(tuple(lowered.outputs.items()))]
-    return fed, [*stages, Stage(tuple(split))] if split else stages
-
-
-def by_columns(program: Program, tensors: Mapping[str, Sequence[Expression]], weights: Weights) -> Forward:
-    """What a row is fed, and the stages, where each unit is a column."""
-    fed = {
-        element_name(name, (BATCH, len(units)), 0, unit): value
-        for name, units in tensors.items()
-        for unit, value in enumerate(units)
-    }
-    lowered = columns.lower(program, weights.values)
-    outputs = [element for name in program.outputs for element in lowered.outputs[name]]
-    return fed, [*lowered.phases[0].once, *lowered.phases[0].rows, Stage(tuple(outputs))]
-
-
 def predicted_elements(blueprint: Blueprint, output: str = "prediction") -> list[Expression]:
     """The network's predictions: a probability for each logit, or raw numbers."""
     shape = (BATCH, blueprint.inputs.outputs)
@@ -219,7 +256,7 @@ def class_index(blueprint: Blueprint) -> list[Stage]:
     places = [
         exp.If(
             this=exp.EQ(this=value, expression=column(GREATEST)),
-            true=exp.cast(number(float(place)), "double"),
+            true=cast(number(float(place)), "double"),
         )
         for place, value in enumerate(predicted_elements(blueprint))
     ]
@@ -314,15 +351,15 @@ def scored_query(
     if isinstance(target, ClassTarget):
         stages += class_index(blueprint)
         outputs = {
-            "actual": exp.cast(column("target"), "bigint"),
-            "predicted": exp.cast(column(INDEX), "bigint"),
+            "actual": cast(column("target"), "bigint"),
+            "predicted": cast(column(INDEX), "bigint"),
         }
         outputs |= {f"probability {place}": value for place, value in enumerate(probabilities(blueprint))}
     else:
         restored = target.restored(predicted_elements(blueprint))
         carried, outputs = target.columns, {}
         for place, (name, predicted) in enumerate(zip(target.columns, restored, strict=True)):
-            outputs[f"actual {place}"] = exp.cast(column(f"{OWN}{name}"), "double")
+            outputs[f"actual {place}"] = cast(column(f"{OWN}{name}"), "double")
             outputs[f"predicted {place}"] = predicted
     outputs["loss"] = column("loss")
     return forward_query(

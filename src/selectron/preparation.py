@@ -14,7 +14,7 @@ from selectron.errors import ColumnError, ConfigurationError, DataError
 from selectron.features.encoding import Encoding, find_column
 from selectron.features.learn import resolve_columns
 from selectron.features.rows import HELD_OUT, Split, arranged_rows, usable
-from selectron.sql import column, number
+from selectron.sql import cast, column, number
 from selectron.trainer import ROWS
 
 __all__ = [
@@ -132,7 +132,7 @@ def arrange(
         check_alike(engine, relation, split.relation, columns)
     rows = arranged_rows(relation, columns, required, split)
     engine.create_temporary(ROWS, rows)
-    held = exp.func("coalesce", exp.Sum(this=exp.cast(column(HELD_OUT), "int")), number(0.0))
+    held = exp.func("coalesce", exp.Sum(this=cast(column(HELD_OUT), "int")), number(0.0))
     total, held_count = engine.rows(
         exp.select(exp.Count(this=exp.Star()), held).from_(engine.temporary(ROWS))
     )[0]
@@ -182,7 +182,7 @@ def check_weights(engine: Engine, source: Column, label: str) -> None:
             f"Weight {weight!r} of {label} is of type {source.type}, and a weight is a number.",
             hint="Cast it in a query, or name another column.",
         )
-    value = exp.cast(column(weight), "double")
+    value = cast(column(weight), "double")
     fine = exp.Between(this=value, low=number(0.0), high=number(1e150))
     bad = exp.Case(ifs=[exp.If(this=fine, true=exp.Null())], default=number(1.0))
     query = exp.select(exp.Count(this=bad), exp.Sum(this=value.copy())).from_(engine.temporary(ROWS))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from string import ascii_lowercase, ascii_uppercase
 from typing import Final
 
 from sqlglot import exp
 
-__all__ = ["balanced", "column", "double", "encodable", "folded", "integer", "number", "text"]
+__all__ = ["balanced", "cast", "column", "double", "encodable", "folded", "integer", "number", "text"]
 
 
 LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
@@ -50,7 +51,7 @@ def number(value: float) -> exp.Expr:
     """
     value = float(value)
     if not math.isfinite(value):
-        return exp.cast(exp.Literal.string(str(value)), "double")
+        return cast(exp.Literal.string(str(value)), "double")
     text = repr(abs(value))
     literal = exp.Literal.number(text if "e" in text else f"{text}e0")
     return exp.Neg(this=literal) if math.copysign(1.0, value) < 0 else literal
@@ -81,7 +82,21 @@ def double(value: exp.Expr) -> exp.Cast:
     >>> double(exp.column("a")).sql()
     'CAST(a AS DOUBLE)'
     """
-    return exp.Cast(this=value, to=exp.DataType(this=exp.DataType.Type.DOUBLE, nested=False))
+    return cast(value, "double")
+
+
+def cast(value: exp.Expr, type_: str) -> exp.Cast:
+    """A value cast to a type, whose name is parsed only once.
+
+    >>> cast(exp.column("a"), "bigint").sql()
+    'CAST(a AS BIGINT)'
+    """
+    return exp.Cast(this=value, to=data_type(type_).copy())
+
+
+@cache
+def data_type(name: str) -> exp.DataType:
+    return exp.DataType.build(name)
 
 
 def column(name: str, table: str | None = None) -> exp.Column:

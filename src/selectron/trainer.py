@@ -19,7 +19,7 @@ from selectron.layouts.base import FLAGS, LOG_PREFIX, TICK, Layout
 from selectron.layouts.storage import union_all
 from selectron.planning import Choice, StrategyName, in_term, is_staged, layout_of, register
 from selectron.program.operations import Array
-from selectron.sql import column, integer, number
+from selectron.sql import cast, column, integer, number
 from selectron.store.schema import LOG, TABLES
 from selectron.store.store import ModelRecord, Status, Store
 from selectron.strategies.nested import nested_query, staged_queries
@@ -369,7 +369,7 @@ class Trainer:
         order = exp.Order(expressions=[exp.Ordered(this=column("place"), nulls_first=False)])
         place = exp.Window(this=exp.RowNumber(), order=order)
         columns: dict[str, Expression] = {
-            name: column(name) if name in logs else exp.cast(exp.Null(), "double")
+            name: column(name) if name in logs else cast(exp.Null(), "double")
             for name in list(TABLES[LOG])[2:-2]
         }
         return exp.select(

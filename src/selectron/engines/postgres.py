@@ -30,7 +30,7 @@ from selectron.engines.base import (
 from selectron.engines.files import is_file, rows_of
 from selectron.engines.tables import SchemaTables
 from selectron.errors import ColumnError, DataError, EngineError
-from selectron.sql import number
+from selectron.sql import cast, number
 
 __all__ = ["Postgres"]
 
@@ -101,9 +101,9 @@ class Spelling(PostgresDialect):
             return self.binary(expression, "/")
 
         def cast_sql(self, expression: exp.Cast, safe_prefix: str | None = None) -> str:
-            if expression.is_type("boolean"):
+            if expression.to.this is exp.DataType.Type.BOOLEAN:
                 # There is no cast from numbers; as text, true is 'true' or a number that is not 0.
-                value = exp.cast(expression.this, "text")
+                value = cast(expression.this, "text")
                 falsehoods = [exp.Literal.string(word) for word in ("false", "0", "0.0", "f")]
                 return f"({self.sql(value)} NOT IN ({self.expressions(sqls=falsehoods, flat=True)}))"
             return super().cast_sql(expression, safe_prefix)

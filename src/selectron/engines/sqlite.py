@@ -34,6 +34,7 @@ from selectron.engines.base import (
 from selectron.engines.files import is_file, rows_of
 from selectron.engines.tables import SchemaTables
 from selectron.errors import ColumnError, DataError, EngineError
+from selectron.sql import cast
 
 __all__ = ["SQLite"]
 
@@ -52,7 +53,7 @@ def call(name: str, *arguments: Expression) -> Expression:
 
 
 def strftime(form: str, value: Expression) -> Expression:
-    return exp.cast(call("strftime", exp.Literal.string(form), value), "double")
+    return cast(call("strftime", exp.Literal.string(form), value), "double")
 
 
 def scalar_of(name: str) -> Callable[[list[Expression]], Expression]:
@@ -112,7 +113,7 @@ class Spelling(SQLiteDialect):
 
         def cast_sql(self, expression: exp.Cast, safe_prefix: str | None = None) -> str:
             value = expression.this
-            if expression.is_type("boolean"):
+            if expression.to.this is exp.DataType.Type.BOOLEAN:
                 return f"(CAST({self.sql(value)} AS NUMERIC) <> 0)"
             if isinstance(value, exp.Literal) and value.is_string and value.name in ("inf", "-inf"):
                 return "9e999" if value.name == "inf" else "-9e999"

@@ -22,7 +22,7 @@ from selectron.features.kinds import (
 from selectron.features.targets import ClassTarget, NumberTarget, Target
 from selectron.sql import folded
 
-__all__ = ["Encoding", "StatisticRow", "find_column", "from_rows", "to_rows"]
+__all__ = ["Encoding", "StatisticRow", "find_column", "found_columns", "from_rows", "to_rows"]
 
 KINDS: Final[dict[str, type]] = {
     class_.__name__: class_
@@ -98,7 +98,8 @@ class Encoding:
         wanted: list[tuple[str, Any]] = [(feature.column, feature) for feature in self.features]
         if target:
             wanted += [(name, self.target) for name in self.target.columns]
-        missing = [name for name, _ in wanted if find_column(columns, name) is None]
+        found = found_columns(columns, [name for name, _ in wanted])
+        missing = [name for name, column in found.items() if column is None]
         if missing:
             near = difflib.get_close_matches(missing[0], [column.name for column in columns], n=1)
             hint = f"Is {near[0]!r} meant?" if near else f"It has {', '.join(c.name for c in columns)}."
@@ -107,7 +108,7 @@ class Encoding:
                 hint=hint,
             )
         for name, role in wanted:
-            column = find_column(columns, name)
+            column = found[name]
             if column is not None and column.kind not in role.accepts:
                 wanted_kinds = " or ".join(sorted(role.accepts))
                 raise ColumnError(
@@ -122,10 +123,15 @@ def find_column(columns: Iterable[Column], name: str) -> Column | None:
     >>> find_column([Column("Größe", "number", "DOUBLE")], "gRöße").name
     'Größe'
     """
+    return found_columns(columns, [name])[name]
+
+
+def found_columns(columns: Iterable[Column], names: Iterable[str]) -> dict[str, Column | None]:
+    """The column of each name, as :func:`find_column` finds it."""
     known = list(columns)
-    exact = [column for column in known if column.name == name]
-    loose = [column for column in known if folded(column.name) == folded(name)]
-    return next(iter([*exact, *loose]), None)
+    exact = {column.name: column for column in reversed(known)}
+    loose = {folded(column.name): column for column in reversed(known)}
+    return {name: exact.get(name, loose.get(folded(name))) for name in names}
 
 
 def to_rows(encoding: Encoding) -> list[StatisticRow]:

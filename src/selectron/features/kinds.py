@@ -20,7 +20,7 @@ from typing import Final, Protocol
 from sqlglot import exp
 
 from selectron.engines.base import ColumnKind
-from selectron.sql import column, double, number, text
+from selectron.sql import cast, column, double, number, text
 
 __all__ = [
     "BOUND",
@@ -66,13 +66,13 @@ ANY = frozenset(ColumnKind) - {ColumnKind.OTHER}
 
 def as_text(name: str) -> Expression:
     """A column's value as text, the form in which categories and classes are kept."""
-    return exp.cast(column(name), "text")
+    return cast(column(name), "text")
 
 
 def days_since_1970(name: str) -> Expression:
     """A date or timestamp as days in UTC; NULL for infinite ones."""
     # Not cast to a timestamp first: that would take the connection's time zone.
-    seconds = exp.cast(exp.Anonymous(this="epoch", expressions=[column(name)]), "double")
+    seconds = cast(exp.Anonymous(this="epoch", expressions=[column(name)]), "double")
     return exp.Div(this=seconds, expression=number(86_400.0), typed=False, safe=False)
 
 
@@ -159,7 +159,7 @@ class BooleanFeature(Numeric):
 
     def expressions(self) -> tuple[Expression, ...]:
         missing = is_null(column(self.column))
-        truth = exp.cast(column(self.column), "boolean")
+        truth = cast(column(self.column), "boolean")
         value = case((missing, number(0.5)), (truth, number(1.0)), default=number(0.0))
         return (value, flag(missing.copy())) if self.indicator else (value,)
 
@@ -202,7 +202,7 @@ class TimeFeature:
         moment = exp.Anonymous(this="make_timestamp", expressions=[microseconds])
         for _, field, period in self.cycles:
             extracted = exp.Extract(this=exp.var(field), expression=moment.copy())
-            angle = exp.Mul(this=exp.cast(extracted, "double"), expression=number(2 * math.pi / period))
+            angle = exp.Mul(this=cast(extracted, "double"), expression=number(2 * math.pi / period))
             for wave in ("sin", "cos"):
                 place = exp.Anonymous(this=wave, expressions=[angle.copy()])
                 units.append(case((missing.copy(), number(0.0)), default=place))

@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from selectron.engines.base import Column, ColumnKind, Engine, Relation
 from selectron.errors import ColumnError, ConfigurationError, DataError, TargetError
-from selectron.features.encoding import Encoding, find_column
+from selectron.features.encoding import Encoding, find_column, found_columns
 from selectron.features.kinds import (
     BOUND,
     BooleanFeature,
@@ -67,15 +67,16 @@ def resolve_columns(columns: Sequence[Column], names: Sequence[str], label: str)
     ColumnError
         If one is missing, or named twice.
     """
-    found = []
-    for name in names:
-        match = find_column(columns, name)
+    found: list[Column] = []
+    seen: set[Column] = set()
+    for name, match in zip(names, map(found_columns(columns, names).get, names), strict=True):
         if match is None:
             raise ColumnError(
                 f"{label} has no column {name!r}.", hint=f"It has {', '.join(c.name for c in columns)}."
             )
-        if match in found:
+        if match in seen:
             raise ColumnError(f"Column {name!r} is named twice.", hint="Name it once.")
+        seen.add(match)
         found.append(match)
     return found
 

@@ -17,7 +17,7 @@ from sqlglot import exp
 
 from selectron.engines.base import Relation
 from selectron.program.operations import MODULUS, Array
-from selectron.sql import column, integer
+from selectron.sql import cast, column, integer
 
 __all__ = ["HELD_OUT", "POSITION", "RESERVED", "Split", "arranged_rows", "shuffled"]
 
@@ -102,7 +102,7 @@ def arranged_rows(
     steps.add(RANK, numbered(column(f"{HASH}_{len(ADDENDS)}"), column(ROW)))
     if split.relation is not None or split.column is not None:
         if split.column is not None:
-            marked = exp.cast(column(split.column), "boolean")
+            marked = cast(column(split.column), "boolean")
             steps.add(HELD_OUT, exp.func("coalesce", marked, exp.false()))
         place = numbered(column(RANK), partition=column(HELD_OUT))
     else:

@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from selectron.engines.base import ColumnKind
 from selectron.features.kinds import ANY, as_text, case, scaled
-from selectron.sql import column, number, text
+from selectron.sql import cast, column, number, text
 
 __all__ = ["ClassTarget", "NumberTarget", "Target"]
 
@@ -75,7 +75,7 @@ class NumberTarget:
     def values(self) -> tuple[Expression, ...]:
         """The scaled numbers of a row."""
         return tuple(
-            scaled(exp.cast(column(name), "double"), center, scale)
+            scaled(cast(column(name), "double"), center, scale)
             for name, center, scale in zip(self.columns, self.center, self.scale, strict=True)
         )
 

@@ -30,7 +30,7 @@ from selectron.layouts.batches import batches_query
 from selectron.layouts.stages import chained
 from selectron.layouts.storage import array_literal, rows_from_array
 from selectron.program.operations import Array
-from selectron.sql import column, integer, number
+from selectron.sql import cast, column, integer, number
 
 __all__ = ["ListsLayout"]
 
@@ -65,7 +65,7 @@ class ListsLayout:
     def initial(self, values: Mapping[str, Array], tick: int) -> exp.Query:
         """One row of literals."""
         literals = [exp.alias_(array_literal(array), name, quoted=True) for name, array in values.items()]
-        return exp.select(exp.alias_(exp.cast(integer(tick), "bigint"), TICK, quoted=True), *literals)
+        return exp.select(exp.alias_(cast(integer(tick), "bigint"), TICK, quoted=True), *literals)
 
     def anchor(self, state: exp.Table | exp.Subquery) -> exp.Select:
         """The row, with empty logs."""

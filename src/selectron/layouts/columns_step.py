@@ -30,7 +30,7 @@ from selectron.layouts.columns import BATCH_ROWS, ROW_IN_BATCH, Lowered, element
 from selectron.layouts.stages import Stage, read_by, select
 from selectron.program.operations import Array
 from selectron.program.tensor import BATCH, Shape
-from selectron.sql import column, integer, number, text
+from selectron.sql import cast, column, integer, number, text
 
 __all__ = ["ColumnsLayout", "unpivoted"]
 
@@ -84,7 +84,7 @@ class ColumnsLayout:
         values: dict[str, Expression] = {
             BATCH_NUMBER: batch,
             TRAINS: is_training,
-            ROW_IN_BATCH: exp.cast(place, "double"),
+            ROW_IN_BATCH: cast(place, "double"),
         }
         for name, units in columns.tensors.items():
             for unit, value in enumerate(units):
@@ -98,7 +98,7 @@ class ColumnsLayout:
                 BATCH_NUMBER: column(BATCH_NUMBER),
                 "is_training": exp.Max(this=column(TRAINS)),
                 "ends_epoch": exp.Case(ifs=[exp.If(this=ends, true=number(1.0))], default=number(0.0)),
-                BATCH_ROWS: exp.cast(exp.Count(this=exp.Star()), "double"),
+                BATCH_ROWS: cast(exp.Count(this=exp.Star()), "double"),
             }
             if self.with_rows:
                 held = [exp.alias_(column(name), name, quoted=True) for name in values if name in self.fed]
@@ -110,23 +110,23 @@ class ColumnsLayout:
 
     def initial(self, values: Mapping[str, Array], tick: int) -> exp.Query:
         """One row of literals."""
-        row: dict[str, Expression] = {TICK: exp.cast(integer(tick), "bigint")}
+        row: dict[str, Expression] = {TICK: cast(integer(tick), "bigint")}
         for part, array in values.items():
             shape = self.step.state[part]
             row |= {
-                element_name(part, shape, i, j): exp.cast(number(float(array[i, j])), "double")
+                element_name(part, shape, i, j): cast(number(float(array[i, j])), "double")
                 for i, j in elements(shape)
             }
-        row |= {name: exp.cast(exp.Null(), "double") for name in self.step.logs}
-        row[ENDED] = exp.cast(number(0.0), "double")
+        row |= {name: cast(exp.Null(), "double") for name in self.step.logs}
+        row[ENDED] = cast(number(0.0), "double")
         return exp.Select(expressions=[exp.alias_(value, name, quoted=True) for name, value in row.items()])
 
     # Steps ------------------------------------------------------------------------------------
 
     def anchor(self, state: exp.Table | exp.Subquery) -> exp.Select:
         """The row of the greatest tick."""
-        fresh: dict[str, Expression] = {name: exp.cast(exp.Null(), "double") for name in self.step.logs}
-        fresh[ENDED] = exp.cast(number(0.0), "double")
+        fresh: dict[str, Expression] = {name: cast(exp.Null(), "double") for name in self.step.logs}
+        fresh[ENDED] = cast(number(0.0), "double")
         expressions = [
             exp.alias_(fresh[name], name, quoted=True) if name in fresh else column(name)
             for name in self.columns
@@ -284,7 +284,7 @@ def unpivoted(
     )
     here = column("place", "cells")
     branches = [
-        exp.If(this=exp.EQ(this=here.copy(), expression=integer(place)), true=exp.cast(value, "double"))
+        exp.If(this=exp.EQ(this=here.copy(), expression=integer(place)), true=cast(value, "double"))
         for place, (_, _, value) in enumerate(cells)
     ]
     row = exp.select("*").from_(source.copy()).where(where)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -36,6 +36,7 @@ __all__ = [
     "lower",
     "packed",
     "part",
+    "tensor_of_row",
     "to_value",
 ]
 
@@ -143,6 +144,18 @@ def row(*values: float | None) -> bytes:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64).tobytes()
 
 
+def line(*parts: bytes) -> Value:
+    """Numbers of a row, in parts, as a tensor of one row."""
+    whole = np.frombuffer(b"".join(parts), dtype=np.float64)
+    return to_value(whole.reshape(1, -1))
+
+
+def element(value: Value, place: int) -> float | None:
+    """A number of a tensor, by rows; NaN is NULL."""
+    found = float(from_value(value).reshape(-1)[place])
+    return None if np.isnan(found) else found
+
+
 class Stack:
     """An aggregate: the rows of a batch, each with its place, as one tensor."""
 
@@ -205,6 +218,8 @@ FUNCTIONS: Final[Mapping[str, tuple[int, Callable[..., Any]]]] = {
     f"{PREFIX}bits": (1, bits),
     f"{PREFIX}double": (1, double),
     f"{PREFIX}row": (-1, row),
+    f"{PREFIX}line": (-1, line),
+    f"{PREFIX}element": (2, element),
 }
 AGGREGATES: Final[Mapping[str, tuple[int, type[Stack]]]] = {f"{PREFIX}stack": (-1, Stack)}
 
@@ -225,6 +240,18 @@ def blob_literal(array: Array) -> Expression:
     """
     value = to_value(array)
     return exp.HexString(this=value.hex()) if isinstance(value, bytes) else number(float(array[0, 0]))
+
+
+def tensor_of_row(values: Sequence[Expression]) -> Expression:
+    """Numbers of a row as a tensor of one row; a single one is itself.
+
+    >>> tensor_of_row([exp.column("a"), exp.column("b")]).sql("sqlite")
+    'SELECTRON_LINE(SELECTRON_ROW(a, b))'
+    """
+    if len(values) == 1:
+        return values[0]
+    groups = [values[start : start + MOST_ARGUMENTS] for start in range(0, len(values), MOST_ARGUMENTS)]
+    return call("line", *(call("row", *group) for group in groups))
 
 
 def packed(values: list[Expression]) -> Expression:
@@ -253,8 +280,9 @@ LEAVES: Final = (op.Input, op.Constant, op.Range, op.Size, op.Comparison, op.Sto
 class Lowering:
     """Lowers one program. Made for one use; :func:`lower` is its face."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, constants: Mapping[str, Array]) -> None:
         self.program = program
+        self.constants = constants
         self.tensors = program.tensors()
         self.named = self.choose_named()
         self.names: dict[Tensor, str] = {}
@@ -288,7 +316,8 @@ class Lowering:
     def compute(self, tensor: Tensor) -> Expression:
         operation, inputs = tensor.operation, tensor.inputs
         if isinstance(operation, op.Input):
-            return column(operation.name)
+            known = self.constants.get(operation.name)
+            return column(operation.name) if known is None else blob_literal(known)
         if isinstance(operation, op.Constant):
             return number(operation.value)
         if isinstance(operation, op.Range):
@@ -331,8 +360,13 @@ class Lowering:
         return Lowered(tuple(Stage(tuple(stages[level])) for level in sorted(stages)), outputs)
 
 
-def lower(program: Program) -> Lowered:
+def lower(program: Program, constants: Mapping[str, Array] | None = None) -> Lowered:
     """A program as stages of calls of tensor functions.
+
+    Parameters
+    ----------
+    constants
+        Inputs that are written down, not read from columns.
 
     Examples
     --------
@@ -341,4 +375,4 @@ def lower(program: Program) -> Lowered:
     >>> lower(Program({"y": tanh(matmul(x, w))})).outputs["y"].sql("sqlite")
     'SELECTRON_TANH(SELECTRON_MATMUL("x", "w"))'
     """
-    return Lowering(program).run()
+    return Lowering(program, constants or {}).run()

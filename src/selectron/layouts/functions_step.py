@@ -27,7 +27,7 @@ from selectron.layouts.base import (
 from selectron.layouts.functions import MOST_ARGUMENTS, Lowered, blob_literal, call, lower, packed, part
 from selectron.layouts.stages import chained, read_by
 from selectron.program.operations import Array
-from selectron.sql import column, integer, number, text
+from selectron.sql import cast, column, integer, number, text
 
 __all__ = ["FunctionsLayout"]
 
@@ -177,7 +177,7 @@ class FunctionsLayout:
         own = [exp.alias_(text(value), label, quoted=True) for label, value in labels.items()]
         if name == TICK:
             zero = (exp.alias_(integer(0), "row", quoted=True), exp.alias_(integer(0), "col", quoted=True))
-            tick = exp.alias_(exp.cast(column(TICK), "double"), "value", quoted=True)
+            tick = exp.alias_(cast(column(TICK), "double"), "value", quoted=True)
             return exp.select(*own, *zero, tick).from_(result.copy())
         units = integer(int(self.step.state[name][1]))
         places = [

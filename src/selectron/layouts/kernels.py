@@ -16,7 +16,7 @@ from sqlglot import exp
 from selectron.layouts.scalars import scalar
 from selectron.program import operations as op
 from selectron.program.tensor import Extent, Tensor
-from selectron.sql import integer, number
+from selectron.sql import cast, integer, number
 
 __all__ = ["BY_ROWS", "BY_UNITS", "Columns", "Key", "Order", "base", "kernel", "pick_of", "reversed_order"]
 
@@ -235,12 +235,12 @@ def counted(kernel: Kernel, tensor: Tensor) -> Expression:
     place = kernel.place(1 if isinstance(tensor.operation, op.Range) else 0)
     if place is None:
         return number(0.0)
-    return exp.cast(exp.Sub(this=place, expression=integer(1)), "double")
+    return cast(exp.Sub(this=place, expression=integer(1)), "double")
 
 
 def size(kernel: Kernel, tensor: Tensor) -> Expression:
     assert isinstance(tensor.operation, op.Size)
-    return exp.cast(kernel.columns.length(tensor.inputs[0].shape[tensor.operation.axis]), "double")
+    return cast(kernel.columns.length(tensor.inputs[0].shape[tensor.operation.axis]), "double")
 
 
 def broadcast(kernel: Kernel, tensor: Tensor) -> Expression:
@@ -261,7 +261,7 @@ def sum_(kernel: Kernel, tensor: Tensor) -> Expression:
     picked = pick_of(tensor)
     if picked is not None and not kernel.columns.has_column(part):
         index, values = picked
-        entry = exp.Add(this=exp.cast(kernel.point(index), "bigint"), expression=integer(1))
+        entry = exp.Add(this=cast(kernel.point(index), "bigint"), expression=integer(1))
         return element_of(kernel.access(values, keep=axis), entry)
     if not kernel.columns.has_column(base(part)[0]):
         # A product that nobody else reads: its sum is an inner product.
@@ -276,7 +276,7 @@ def max_(kernel: Kernel, tensor: Tensor) -> Expression:
 
 def gather(kernel: Kernel, tensor: Tensor) -> Expression:
     table, entries = tensor.inputs
-    entry = exp.Add(this=exp.cast(kernel.access(entries), "bigint"), expression=integer(1))
+    entry = exp.Add(this=cast(kernel.access(entries), "bigint"), expression=integer(1))
     # By units: the list of a unit's values for all entries, then the entry's.
     name = kernel.columns.name_of(Key(table, BY_ROWS if 1 in table.shape else BY_UNITS))
     path = (1,) if kernel.columns.is_list(table.shape[1]) else ()

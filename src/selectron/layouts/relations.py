@@ -18,7 +18,7 @@ from selectron.layouts.scalars import REPEATING, scalar
 from selectron.program import operations as op
 from selectron.program.program import Program
 from selectron.program.tensor import BATCH, Extent, Shape, Tensor
-from selectron.sql import column, integer, number
+from selectron.sql import cast, column, integer, number
 
 __all__ = ["COL", "ROW", "VALUE", "Source", "lower"]
 
@@ -166,7 +166,7 @@ class Lowering:
             return column(self.batch.scalar, self.alone(join, self.batch.relation))
         if isinstance(operation, (op.Range, op.RowNumber)):
             axis = 1 if isinstance(operation, op.Range) else 0
-            return exp.cast(self.place(join, 1 - axis if flipped else axis, shape), "double")
+            return cast(self.place(join, 1 - axis if flipped else axis, shape), "double")
         if isinstance(operation, op.Transpose):
             return self.point(join, inputs[0], shape, not flipped)
         if isinstance(operation, (op.Broadcast, op.StopGradient)):
@@ -281,7 +281,7 @@ class Lowering:
         entries, places = (
             self.names[part] if part in self.named else self.relation_of(part) for part in (table, index)
         )
-        same = exp.EQ(this=column(ROW, "t"), expression=exp.cast(column(VALUE, "i"), "bigint"))
+        same = exp.EQ(this=column(ROW, "t"), expression=cast(column(VALUE, "i"), "bigint"))
         return (
             exp.select(column(ROW, "i"), column(COL, "t"), column(VALUE, "t"))
             .from_(exp.alias_(exp.table_(places, quoted=True), "i", table=True), copy=False)

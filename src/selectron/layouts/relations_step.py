@@ -30,7 +30,7 @@ from selectron.layouts.relations import COL, ROW, VALUE, Source, lower
 from selectron.layouts.storage import union_all
 from selectron.program.operations import Array
 from selectron.program.tensor import BATCH
-from selectron.sql import column, integer, number, text
+from selectron.sql import cast, column, integer, number, text
 
 __all__ = ["RelationsLayout"]
 
@@ -79,7 +79,7 @@ class RelationsLayout:
                 BATCH_NUMBER: column(BATCH_NUMBER),
                 "is_training": exp.Max(this=column("is_training")),
                 "ends_epoch": exp.Case(ifs=[exp.If(this=ends, true=number(1.0))], default=number(0.0)),
-                BATCH_ROWS: exp.cast(exp.Count(this=exp.Star()), "double"),
+                BATCH_ROWS: cast(exp.Count(this=exp.Star()), "double"),
             }
             expressions = [exp.alias_(value, name, quoted=True) for name, value in own.items()]
             return exp.select(*expressions).from_(tables(EXAMPLES)).group_by(column(BATCH_NUMBER))
@@ -107,11 +107,11 @@ class RelationsLayout:
             )
             parts.append(
                 exp.select(
-                    exp.alias_(exp.cast(integer(tick), "bigint"), TICK, quoted=True),
+                    exp.alias_(cast(integer(tick), "bigint"), TICK, quoted=True),
                     exp.alias_(text(name), NAME, quoted=True),
                     column(ROW),
                     column(COL),
-                    exp.alias_(exp.cast(column(VALUE), "double"), VALUE, quoted=True),
+                    exp.alias_(cast(column(VALUE), "double"), VALUE, quoted=True),
                 ).from_(exp.Values(expressions=tuples, alias=alias), copy=False)
             )
         return union_all(parts)
@@ -218,7 +218,7 @@ class RelationsLayout:
         """A tensor of the last state as rows."""
         own = [exp.alias_(text(value), label, quoted=True) for label, value in labels.items()]
         if name == TICK:
-            highest = exp.cast(exp.Max(this=column(TICK)), "double")
+            highest = cast(exp.Max(this=column(TICK)), "double")
             zero = (exp.alias_(integer(0), ROW, quoted=True), exp.alias_(integer(0), COL, quoted=True))
             return exp.select(*own, *zero, exp.alias_(highest, VALUE, quoted=True)).from_(result.copy())
         same = exp.EQ(this=column(NAME), expression=text(name))

@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from selectron.combination import Combination
 from selectron.program import operations as op
-from selectron.sql import integer, number
+from selectron.sql import cast, integer, number
 
 __all__ = ["REPEATING", "scalar"]
 
@@ -60,9 +60,9 @@ def where(condition: Expression, then: Expression, otherwise: Expression) -> Exp
 
 
 def modular_multiply(left: Expression, right: Expression) -> Expression:
-    factors = (exp.cast(side, "bigint") for side in (left, right))
+    factors = (cast(side, "bigint") for side in (left, right))
     product = exp.paren(exp.Mul(this=next(factors), expression=next(factors)), copy=False)
-    return exp.cast(exp.Mod(this=product, expression=integer(op.MODULUS)), "double")
+    return cast(exp.Mod(this=product, expression=integer(op.MODULUS)), "double")
 
 
 SCALARS: Final[Mapping[type[op.Operation], Callable[..., Expression]]] = {

@@ -174,9 +174,9 @@ def rewritten_node(node: Expression, writing: Writing, moments: frozenset[str]) 
 
 def converted(node: exp.Cast, writing: Writing) -> Expression:
     """A cast of a column, where dialects do it otherwise."""
-    if node.is_type("boolean"):
+    if node.to.this is exp.DataType.Type.BOOLEAN:
         return writing.truth(node.this)
-    return writing.text(node.this) if node.is_type("text") else node
+    return writing.text(node.this) if node.to.this is exp.DataType.Type.TEXT else node
 
 
 def typed(node: exp.Case) -> Expression:

@@ -17,7 +17,7 @@ from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect, NormalizationStrategy
 
 from selectron.errors import ConfigurationError
-from selectron.sql import integer, number, text
+from selectron.sql import cast, integer, number, text
 
 __all__ = ["DIALECTS", "Fence", "Writing", "folds_upwards", "writing_of"]
 
@@ -44,7 +44,7 @@ def extracted(field: str, value: Expression) -> Expression:
 
 
 def is_true(value: Expression) -> Expression:
-    return exp.cast(value, "boolean")
+    return cast(value, "boolean")
 
 
 def is_not_zero(value: Expression) -> Expression:
@@ -53,7 +53,7 @@ def is_not_zero(value: Expression) -> Expression:
 
 
 def as_text(value: Expression) -> Expression:
-    return exp.cast(value, "text")
+    return cast(value, "text")
 
 
 def collated(name: str) -> Callable[[Expression], Expression]:
@@ -71,7 +71,7 @@ def call(name: str, *arguments: Expression) -> Expression:
 
 def sqlite_field(field: str, value: Expression) -> Expression:
     spelled = {"year": "%Y", "hour": "%H", "minute": "%M", "second": "%S"}[field]
-    return exp.cast(call("STRFTIME", text(spelled), value), "int")
+    return cast(call("STRFTIME", text(spelled), value), "int")
 
 
 def sqlite_days(value: Expression) -> Expression:

@@ -127,7 +127,7 @@ def label_classes(query: exp.Select, blueprint: Blueprint) -> None:
     for cast in list(query.find_all(exp.Cast)):
         if cast.find_ancestor(exp.CTE) or not isinstance(cast.this, exp.Case):
             continue
-        if cast.is_type("boolean"):
+        if cast.to.this is exp.DataType.Type.BOOLEAN:
             for branch in cast.this.args["ifs"]:
                 branch.set("true", exp.Boolean(this=branch.args["true"].name == "true"))
             cast.replace(cast.this)
