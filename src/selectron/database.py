@@ -13,7 +13,7 @@ from sqlglot import exp
 from selectron.blueprint import Blueprint, Specification
 from selectron.engines.base import Column, ColumnKind, Engine, Relation
 from selectron.engines.connect import open_engine
-from selectron.errors import ColumnError, ConfigurationError, SelectronError
+from selectron.errors import ColumnError, ConfigurationError
 from selectron.features.encoding import to_rows
 from selectron.features.learn import Task, feature_columns, learn, resolve_columns
 from selectron.features.options import FeatureOptions
@@ -296,7 +296,8 @@ class Database:
         Trainer(self.engine, self.store, record, blueprint, choice, watch).run(epochs)
         model = Model(self.engine, self.store, self.store.record(record.model_id))
         model.notes = (*left_out, *encoding.notes)
-        self.renew_views(model)
+        earlier = [r.model_id for r in self.store.models() if r.name == model.name and r != model.record]
+        model.renew(earlier)
         return model
 
     def record(self, name: str, relation: Relation, blueprint: Blueprint) -> ModelRecord:
@@ -314,19 +315,6 @@ class Database:
             statistics=to_rows(blueprint.encoding),
             units=blueprint.layers,
         )
-
-    def renew_views(self, model: Model) -> None:
-        """Let the prediction views of earlier versions show the new one."""
-        earlier = [
-            r.model_id for r in self.store.models() if r.name == model.name and r.version != model.version
-        ]
-        for kind, view, source in self.store.views(earlier) if earlier else []:
-            if kind == "prediction" and source is not None:
-                try:
-                    model.predict(source).to_view(view, replace=True)
-                except SelectronError:
-                    # Its table no longer fits, or is gone: the view stays with the version it was made for.
-                    continue
 
 
 def parse_task(task: str) -> Task:

@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from selectron.blueprint import Blueprint, Specification
 from selectron.engines.base import Arrays, Engine, Relation
-from selectron.errors import ColumnError, ConfigurationError, DataError
+from selectron.errors import ColumnError, ConfigurationError, DataError, SelectronError
 from selectron.evaluation import Evaluation, classification_query, regression_query
 from selectron.features.encoding import StatisticRow, from_rows
 from selectron.features.rows import HELD_OUT, arranged_rows
@@ -22,7 +22,14 @@ from selectron.layouts.base import Layout
 from selectron.planning import Choice, choose, layout_of, parse_layout, parse_strategy
 from selectron.portable import portable_query, table_named, written
 from selectron.portable.dbt import CONFIGURATION, escape, reference
-from selectron.prediction import Weights, predict_query, prediction_columns, scored_query, stored_weights
+from selectron.prediction import (
+    Weights,
+    predict_function,
+    predict_query,
+    prediction_columns,
+    scored_query,
+    stored_weights,
+)
 from selectron.preparation import arrange, needed_columns, split_of
 from selectron.program.operations import Array
 from selectron.sql import cast, column, folded
@@ -240,6 +247,64 @@ class Model:
 
         return Predictions(self, build(self.weights()), build, source)
 
+    def to_function(self, name: str, *, replace: bool = False) -> str:
+        """Make a function of SQL that predicts from a row's features, and follows the model as views do.
+
+        On DuckDB it is a macro whose value is a STRUCT; on PostgreSQL it gives a row and takes categories as
+        text.
+
+        Returns
+        -------
+        str
+            A call of it with the features' columns.
+
+        Raises
+        ------
+        DataError
+            If there is a function of that name, unless `replace` says to replace it.
+        EngineError
+            If the engine has no such functions.
+
+        Examples
+        --------
+        >>> import selectron
+        >>> db = selectron.connect()
+        >>> rows = "SELECT x, x > 4 AS large FROM range(10) AS t(x)"
+        >>> model = db.train(rows, "large", network=selectron.MLP([]), epochs=200, validation=0)
+        >>> model.to_function("is_large")
+        '"is_large"("x")'
+        >>> db.engine.fetched('SELECT "is_large"(8).predicted_large')
+        [(True,)]
+        """
+        if not name.strip():
+            raise ConfigurationError("The function needs a name.")
+        if not replace and self.engine.has_function(name):
+            raise DataError(
+                f"There is a function {name!r} already.", hint="Name another, or say to replace it."
+            )
+        weights = self.weights(plain=True)
+        function = predict_function(self.engine.abilities, self.blueprint, name, weights)
+        with self.engine.transaction():
+            self.engine.create_function(function)
+            self.store.record_view(self.record.model_id, "function", name)
+        called = exp.Anonymous(
+            this=exp.to_identifier(name, quoted=True),
+            expressions=[column(argument) for argument, _ in function.arguments],
+        )
+        return called.sql(dialect=self.engine.dialect, normalize_functions=False)
+
+    def renew(self, model_ids: Sequence[int]) -> None:
+        """Let the views and functions that were made for versions of the model show this one."""
+        for kind, name, source in self.store.views(model_ids) if model_ids else []:
+            try:
+                if kind == "function":
+                    self.to_function(name, replace=True)
+                elif kind == "prediction" and source is not None:
+                    self.predict(source).to_view(name, replace=True)
+            except SelectronError:
+                # Its table no longer fits, or is gone: it stays with the version it was made for.
+                continue
+
     def evaluate(self, source: object = None) -> Evaluation:
         """Judge predictions on rows whose target is known.
 
@@ -402,7 +467,10 @@ class Model:
         self.store.set_specification(
             self.record.model_id, json.dumps(blueprint.specification.to_json(), ensure_ascii=False)
         )
-        return Model(self.engine, self.store, self.store.record(self.record.model_id))
+        trained = Model(self.engine, self.store, self.store.record(self.record.model_id))
+        # Weights that are written down in them are those of before.
+        trained.renew([self.record.model_id])
+        return trained
 
     # Showing ---------------------------------------------------------------------------------
 

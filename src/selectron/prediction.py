@@ -9,7 +9,7 @@ from typing import Final
 from sqlglot import exp
 
 from selectron.blueprint import Blueprint
-from selectron.engines.base import Abilities, Arrays, Column, Recursion, Relation
+from selectron.engines.base import Abilities, Arrays, Column, Recursion, Relation, SqlFunction
 from selectron.errors import ColumnError
 from selectron.features.targets import ClassTarget
 from selectron.layouts import arrays as lists
@@ -29,6 +29,7 @@ __all__ = [
     "Weights",
     "forward_query",
     "plain_forward",
+    "predict_function",
     "predict_query",
     "predicted_values",
     "prediction_columns",
@@ -329,6 +330,33 @@ def predicted_values(
     if scores:
         values += predicted_elements(blueprint, "logits")
     return dict(zip(prediction_columns(blueprint, scores=scores), values, strict=True)), stages
+
+
+def predict_function(abilities: Abilities, blueprint: Blueprint, name: str, weights: Weights) -> SqlFunction:
+    """Prediction as a function of a row's features."""
+    features = blueprint.encoding.features
+    target = blueprint.encoding.target
+    arguments = exp.select(*(exp.alias_(column(f.column), f.column, quoted=True) for f in features))
+    predicted, stages = predicted_values(blueprint)
+    query = forward_query(
+        abilities,
+        blueprint,
+        Relation(arguments.subquery("arguments"), "the arguments"),
+        [],
+        weights,
+        predicted,
+        wanted=["prediction"],
+        stages=stages,
+    )
+    numbers = exp.DataType.build("double")
+    types = [target.data_type] if isinstance(target, ClassTarget) else []
+    types += [numbers.copy() for _ in range(len(predicted) - len(types))]
+    return SqlFunction(
+        name,
+        tuple((feature.column, feature.kind) for feature in features),
+        tuple(zip(predicted, types, strict=True)),
+        query,
+    )
 
 
 def scored_query(

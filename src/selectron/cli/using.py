@@ -23,7 +23,7 @@ from selectron.errors import ConfigurationError
 from selectron.model import SQL_KINDS
 from selectron.tracing import TraceRow
 
-__all__ = ["evaluate", "explain", "predict", "sql", "trace"]
+__all__ = ["evaluate", "explain", "function", "predict", "sql", "trace"]
 
 SHOWN_ROWS: Final = 20
 
@@ -74,6 +74,20 @@ def predict(
             predictions.to_table(output, replace=replace)
         if output is not None:
             err.print(f"Wrote {output}.", markup=False)
+
+
+@app.command()
+def function(
+    database: DatabasePath,
+    model: ModelName,
+    name: Annotated[str, typer.Argument(help="What the function is called.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an existing function.")] = False,
+    version: Version = None,
+) -> None:
+    """Make a function of SQL that predicts from a row's features; DuckDB and PostgreSQL have them."""
+    with opened(database, read_only=False) as db:
+        called = db.model(model, version).to_function(name, replace=replace)
+        out.print(f"Made {called}.", markup=False)
 
 
 @app.command()

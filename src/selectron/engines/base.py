@@ -26,9 +26,11 @@ __all__ = [
     "Engine",
     "Limits",
     "NoFunctions",
+    "NoSqlFunctions",
     "Recursion",
     "Relation",
     "Row",
+    "SqlFunction",
 ]
 
 Row = tuple[Any, ...]
@@ -75,6 +77,26 @@ class Limits:
     arguments: int | None = None
     compound_selects: int | None = None
     recursions: int | None = None
+
+
+@dataclass(frozen=True)
+class SqlFunction:
+    """A function of a row, as SQL.
+
+    Attributes
+    ----------
+    arguments
+        What it is called with, and of which kind.
+    results
+        The columns of its query, and their types.
+    query
+        One row, over the arguments as columns without a table.
+    """
+
+    name: str
+    arguments: tuple[tuple[str, ColumnKind], ...]
+    results: tuple[tuple[str, exp.DataType], ...]
+    query: exp.Select
 
 
 class Recursion(StrEnum):
@@ -168,6 +190,21 @@ class Engine(Protocol):
     def create_view(self, name: str, query: exp.Query, *, replace: bool = False) -> None:
         """Make a view of a query."""
 
+    def create_function(self, function: SqlFunction) -> None:
+        """Make a function that is written in SQL, or replace it.
+
+        Raises
+        ------
+        EngineError
+            If the engine has none.
+        """
+
+    def drop_function(self, name: str) -> None:
+        """Drop a function, if there is one."""
+
+    def has_function(self, name: str) -> bool:
+        """Whether there is a function of that name that somebody made."""
+
     def export(self, query: exp.Query, path: str) -> None:
         """Write the rows of a query into a .csv, .parquet or .json file.
 
@@ -221,6 +258,23 @@ class Engine(Protocol):
         DataError
             If nothing of that name exists, or the object is not a table of any kind.
         """
+
+
+class NoSqlFunctions:
+    """For engines where a function of SQL is not made."""
+
+    def create_function(self, function: SqlFunction) -> None:
+        """Refused."""
+        raise EngineError(
+            f"No function {function.name!r} can be made on this engine.", hint="Make a view or a table."
+        )
+
+    def drop_function(self, name: str) -> None:
+        """There is none."""
+
+    def has_function(self, name: str) -> bool:
+        """There is none."""
+        return False
 
 
 class NoFunctions:

@@ -58,6 +58,7 @@ from selectron.engines.base import (
     ColumnKind,
     Limits,
     NoFunctions,
+    NoSqlFunctions,
     Recursion,
     Relation,
     Row,
@@ -279,7 +280,7 @@ class Runner(Protocol):
         """End the session."""
 
 
-class BigQuery(NoFunctions):
+class BigQuery(NoFunctions, NoSqlFunctions):
     """BigQuery, or what speaks like it.
 
     Parameters

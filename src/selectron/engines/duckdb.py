@@ -22,10 +22,11 @@ from selectron.engines.base import (
     Recursion,
     Relation,
     Row,
+    SqlFunction,
 )
 from selectron.engines.files import READERS, reader_of
 from selectron.errors import ColumnError, DataError, EngineError
-from selectron.sql import encodable, folded
+from selectron.sql import column, encodable, folded
 
 __all__ = ["DuckDB"]
 
@@ -202,6 +203,28 @@ class DuckDB(NoFunctions):
         table = exp.table_(name, quoted=True)
         self.run(exp.Create(this=table, kind="VIEW", replace=replace, expression=query.copy()))
 
+    def create_function(self, function: SqlFunction) -> None:
+        """CREATE MACRO, whose value is a STRUCT."""
+        fields = [
+            exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=column(name))
+            for name, _ in function.results
+        ]
+        row = exp.select(exp.Struct(expressions=fields)).from_(function.query.subquery("predicted"))
+        arguments: list[exp.Expr] = [exp.to_identifier(name, quoted=True) for name, _ in function.arguments]
+        signature = exp.UserDefinedFunction(
+            this=exp.table_(function.name, quoted=True), expressions=arguments, wrapped=True
+        )
+        self.run(exp.Create(this=signature, kind="MACRO", replace=True, expression=row.subquery()))
+
+    def drop_function(self, name: str) -> None:
+        """Drop a macro, if there is one."""
+        self.run(exp.Drop(tables=[exp.table_(name, quoted=True)], kind="MACRO", exists=True))
+
+    def has_function(self, name: str) -> bool:
+        """Whether there is a macro of that name that is not DuckDB's own."""
+        query = "SELECT function_name FROM duckdb_functions() WHERE NOT internal"
+        return folded(name) in {folded(str(found)) for (found,) in self.fetched(query)}
+
     def export(self, query: exp.Query, path: str) -> None:
         """COPY the rows of a query into a file, in the format that the end of its name says."""
         form = exp.CopyParameter(this=exp.var("FORMAT"), expression=exp.var(Path(path).suffix.lower()[1:]))
@@ -225,14 +248,14 @@ class DuckDB(NoFunctions):
             raise DataError(f"{relation.label} cannot be read: {error.problem}") from error
         columns = [Column(str(name), kind_of(str(type_)), str(type_)) for name, type_, *_ in described]
         seen: set[str] = set()
-        for column in columns:
+        for own in columns:
             # DuckDB's identifiers ignore the case of ASCII letters, so "a" and "A" are one column to it.
-            if folded(column.name) in seen:
+            if folded(own.name) in seen:
                 raise ColumnError(
-                    f"{relation.label} has two columns named {column.name!r}.",
+                    f"{relation.label} has two columns named {own.name!r}.",
                     hint="Name each column once, with AS in the query.",
                 )
-            seen.add(folded(column.name))
+            seen.add(folded(own.name))
         return columns
 
     def relation(self, source: object) -> Relation:

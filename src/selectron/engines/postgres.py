@@ -26,6 +26,7 @@ from selectron.engines.base import (
     Recursion,
     Relation,
     Row,
+    SqlFunction,
 )
 from selectron.engines.files import is_file, rows_of
 from selectron.engines.tables import SchemaTables
@@ -194,7 +195,10 @@ class Postgres(SchemaTables, NoFunctions):
                     f"The name {identifier.name!r} is longer than PostgreSQL's {LONGEST_NAME} bytes.",
                     hint="Give the column or the class a shorter name, in a query.",
                 )
-        return statement.sql(dialect=Spelling, identify=True, pretty=pretty, comments=pretty)
+        # Functions as they are written: quoted, their case counts.
+        return statement.sql(
+            dialect=Spelling, identify=True, pretty=pretty, comments=pretty, normalize_functions=False
+        )
 
     def run(self, statement: exp.Expr, parameters: Sequence[object] = ()) -> None:
         """Execute a statement whose result does not matter."""
@@ -327,6 +331,48 @@ class Postgres(SchemaTables, NoFunctions):
                     ]
                 )
         return Relation(self.temporary(name), label)
+
+    def create_function(self, function: SqlFunction) -> None:
+        """CREATE FUNCTION in SQL, which gives a row."""
+
+        def definition(name: str, type_: exp.DataType) -> exp.ColumnDef:
+            return exp.ColumnDef(this=exp.to_identifier(name, quoted=True), kind=type_)
+
+        arguments = [
+            definition(name, exp.DataType.build(TYPES[kind], dialect="postgres"))
+            for name, kind in function.arguments
+        ]
+        results = exp.Schema(
+            this=exp.var("TABLE"), expressions=[definition(name, type_) for name, type_ in function.results]
+        )
+        properties = [
+            exp.ReturnsProperty(this=results, is_table=True),
+            exp.LanguageProperty(this=exp.var("sql")),
+            exp.StabilityProperty(this=exp.Literal.string("STABLE")),
+        ]
+        signature = exp.UserDefinedFunction(
+            this=exp.table_(function.name, quoted=True), expressions=arguments, wrapped=True
+        )
+        body = exp.Literal.string(self.sql(function.query))
+        # What a function gives cannot be replaced.
+        self.drop_function(function.name)
+        self.run(
+            exp.Create(
+                this=signature,
+                kind="FUNCTION",
+                properties=exp.Properties(expressions=properties),
+                expression=body,
+            )
+        )
+
+    def drop_function(self, name: str) -> None:
+        """Drop a function, if there is one."""
+        self.run(exp.Drop(tables=[exp.table_(name, quoted=True)], kind="FUNCTION", exists=True))
+
+    def has_function(self, name: str) -> bool:
+        """Whether the current schema has a function of that name."""
+        query = "SELECT 1 FROM pg_proc WHERE proname = %s AND pronamespace = current_schema()::regnamespace"
+        return self.connection.execute(query, [name]).fetchone() is not None
 
     def has_table(self, name: str) -> bool:
         """Whether the current schema has a table or view of exactly that name."""

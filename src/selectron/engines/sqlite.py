@@ -27,6 +27,7 @@ from selectron.engines.base import (
     ColumnKind,
     Copying,
     Limits,
+    NoSqlFunctions,
     Recursion,
     Relation,
     Row,
@@ -191,7 +192,7 @@ TYPES: Final = {
 PROGRESS: Final = 100_000
 
 
-class SQLite(SchemaTables):
+class SQLite(SchemaTables, NoSqlFunctions):
     """A SQLite database: a file, or memory.
 
     Parameters

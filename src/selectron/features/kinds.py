@@ -52,6 +52,10 @@ class Feature(Protocol):
         """Kinds of columns that can stand in for it at prediction."""
 
     @property
+    def kind(self) -> ColumnKind:
+        """The kind of an argument of a function that stands for it."""
+
+    @property
     def units(self) -> tuple[str, ...]:
         """A readable name for each unit."""
 
@@ -129,6 +133,10 @@ class NumberFeature(Numeric):
     greatest: float
     indicator: bool
 
+    @property
+    def kind(self) -> ColumnKind:
+        return ColumnKind.NUMBER
+
     def expressions(self) -> tuple[Expression, ...]:
         def value() -> Expression:
             return double(column(self.column))
@@ -157,6 +165,10 @@ class BooleanFeature(Numeric):
     column: str
     indicator: bool
 
+    @property
+    def kind(self) -> ColumnKind:
+        return ColumnKind.BOOLEAN
+
     def expressions(self) -> tuple[Expression, ...]:
         missing = is_null(column(self.column))
         truth = cast(column(self.column), "boolean")
@@ -181,6 +193,10 @@ class TimeFeature:
     @property
     def accepts(self) -> frozenset[ColumnKind]:
         return TIMES
+
+    @property
+    def kind(self) -> ColumnKind:
+        return ColumnKind.TIMESTAMP if self.hours else ColumnKind.DATE
 
     @property
     def cycles(self) -> tuple[tuple[str, str, float], ...]:
@@ -226,6 +242,10 @@ class CategoryFeature:
         return ANY
 
     @property
+    def kind(self) -> ColumnKind:
+        return ColumnKind.TEXT
+
+    @property
     def units(self) -> tuple[str, ...]:
         named = [f"{self.column} = {category}" for category in self.categories]
         units = (*named, f"{self.column} = (other)")
@@ -252,6 +272,10 @@ class EmbeddingFeature:
     @property
     def accepts(self) -> frozenset[ColumnKind]:
         return ANY
+
+    @property
+    def kind(self) -> ColumnKind:
+        return ColumnKind.TEXT
 
     @property
     def units(self) -> tuple[str, ...]:

@@ -46,6 +46,11 @@ class ClassTarget:
         ]
         return (case(*whens, default=exp.Null()),)
 
+    @property
+    def data_type(self) -> exp.DataType:
+        """The type of a predicted class."""
+        return exp.DataType.build(self.type, dialect="duckdb")
+
     def label(self, index: Expression) -> Expression:
         """The class of an index that starts from 0, as the target's own type."""
         whens = [

@@ -270,11 +270,15 @@ class Store:
 
     def record_view(self, model_id: int, kind: str, name: str, source: str | None = None) -> None:
         """Remember a view, so that dropping the model drops it and training it anew makes it anew."""
-        self.forget_view(name)
+        self.forget_view(kind, name)
         self.insert(VIEWS, [(model_id, kind, name, source)])
 
-    def forget_view(self, name: str) -> None:
-        same = exp.EQ(this=column("name"), expression=text(name))
+    def forget_view(self, kind: str, name: str) -> None:
+        same = exp.and_(
+            exp.EQ(this=column("name"), expression=text(name)),
+            exp.EQ(this=column("kind"), expression=text(kind)),
+            copy=False,
+        )
         self.engine.run(exp.Delete(this=table(VIEWS), where=exp.Where(this=same)))
 
     def views(self, model_ids: Sequence[int]) -> list[tuple[str, str, str | None]]:
@@ -301,8 +305,11 @@ class Store:
             self.find(name, version)
         ids = [record.model_id for record in records]
         with self.engine.transaction():
-            for _, view, _ in self.views(ids):
-                self.engine.run(exp.Drop(tables=[table(view)], kind="VIEW", exists=True))
+            for kind, name_, _ in self.views(ids):
+                if kind == "function":
+                    self.engine.drop_function(name_)
+                else:
+                    self.engine.run(exp.Drop(tables=[table(name_)], kind="VIEW", exists=True))
             mine = exp.In(this=column("model_id"), expressions=[integer(model_id) for model_id in ids])
             for owned in TABLES:
                 self.engine.run(exp.Delete(this=table(owned), where=exp.Where(this=mine.copy())))
