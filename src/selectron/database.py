@@ -267,6 +267,7 @@ class Database:
                 task=kind,
                 where=exp.Not(this=column(HELD_OUT)),
                 reserved=reserved,
+                weight=row_weight,
             )
             size = counts[0] if batch_size is None else min(batch_size, counts[0])
             specification = Specification(
