@@ -28,7 +28,9 @@ __all__ = [
     "Weights",
     "forward_query",
     "predict_query",
+    "predicted_elements",
     "prediction_columns",
+    "probabilities",
     "scored_query",
     "stored_weights",
 ]
@@ -176,10 +178,10 @@ def by_columns(program: Program, tensors: Mapping[str, Sequence[Expression]], we
     return fed, [*lowered.phases[0].once, *lowered.phases[0].rows, Stage(tuple(outputs))]
 
 
-def predicted_elements(blueprint: Blueprint) -> list[Expression]:
-    """The network's predictions: a probability for each logit, or raw numbers."""
+def predicted_elements(blueprint: Blueprint, output: str = "prediction") -> list[Expression]:
+    """The network's predictions: a probability for each logit, or raw numbers; or its logits."""
     shape = (BATCH, blueprint.inputs.outputs)
-    return [column(element_name("prediction", shape, i, j)) for i, j in elements(shape)]
+    return [column(element_name(output, shape, i, j)) for i, j in elements(shape)]
 
 
 def class_index(blueprint: Blueprint) -> list[Stage]:
