@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import multiprocessing
 import pickle
 import subprocess
 import sys
@@ -287,6 +288,24 @@ def test_nothing_of_the_rows_is_kept(iris: tuple[Any, Any]) -> None:
         engine.connection.execute("FROM rows")  # type: ignore[attr-defined]
 
 
+FORKED: list[SelectronClassifier] = []
+
+
+def predict_as_forked(X: Any) -> Any:
+    return FORKED[0].predict_proba(X)
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system")
+def test_a_fork_leaves_its_parents_databases_alone(
+    iris: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y = iris
+    monkeypatch.setattr(sys.modules[__name__], "FORKED", [small(epochs=1).fit(X, y)])
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        found = pool.apply_async(predict_as_forked, (X,)).get(timeout=60)
+    np.testing.assert_array_equal(found, predict_as_forked(X))
+
+
 # Training ----------------------------------------------------------------------------------------
 
 
@@ -468,6 +487,11 @@ def test_rows_that_make_no_sense_are_refused(iris: tuple[Any, Any]) -> None:
         model.predict(X.astype(str))
     with pytest.raises(NotFittedError):
         _ = small().model_
+    failed = small()
+    with pytest.raises(selectron.DataError, match="no column left"):
+        failed.fit(X * 0, y)
+    with pytest.raises(NotFittedError):
+        failed.predict(X)
     with pytest.raises(NotFittedError):
         small().to_database(selectron.connect())
 

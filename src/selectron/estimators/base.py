@@ -153,6 +153,10 @@ class SelectronEstimator(BaseEstimator):  # type: ignore[misc]
         tags.input_tags.allow_nan = self.nulls == "impute"
         return tags
 
+    def __sklearn_is_fitted__(self) -> bool:
+        # A fit that fails has set some attributes, and has learned nothing.
+        return hasattr(self, "_snapshot")
+
     @property
     def model_(self) -> Model:
         """The model, in the database in memory."""
