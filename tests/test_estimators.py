@@ -288,11 +288,13 @@ def test_nothing_of_the_rows_is_kept(iris: tuple[Any, Any]) -> None:
         engine.connection.execute("FROM rows")  # type: ignore[attr-defined]
 
 
-FORKED: list[SelectronClassifier] = []
+FORKED: list[Any] = []
 
 
-def predict_as_forked(X: Any) -> Any:
-    return FORKED[0].predict_proba(X)
+def predict_as_forked(X: Any) -> tuple[Any, bool]:
+    """The probabilities, and whether they come from the database that was open before the fork."""
+    model, before = FORKED
+    return model.predict_proba(X), embedded.opened(model._snapshot) is before
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system")
@@ -300,10 +302,14 @@ def test_a_fork_leaves_its_parents_databases_alone(
     iris: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     X, y = iris
-    monkeypatch.setattr(sys.modules[__name__], "FORKED", [small(epochs=1).fit(X, y)])
+    model = small(epochs=1).fit(X, y)
+    monkeypatch.setattr(sys.modules[__name__], "FORKED", [model, embedded.opened(model._snapshot)])
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        found = pool.apply_async(predict_as_forked, (X,)).get(timeout=60)
-    np.testing.assert_array_equal(found, predict_as_forked(X))
+        found, is_inherited = pool.apply_async(predict_as_forked, (X,)).get(timeout=60)
+    expected, is_own = predict_as_forked(X)
+    np.testing.assert_array_equal(found, expected)
+    assert is_own
+    assert not is_inherited
 
 
 # Training ----------------------------------------------------------------------------------------
