@@ -50,9 +50,11 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "portable prediction preparation statements tracing trainer",
         "database": "errors sql version network training engines.base engines.connect features layouts store "
         "planning blueprint model preparation trainer",
+        "estimators": "errors sql network training engines.base engines.* features store blueprint "
+        "prediction model database",
         "cli": "errors version network training planning engines.files features evaluation model database "
         "tracing trainer",
-        "__init__": "errors version network training features evaluation model database trainer",
+        "__init__": "errors version network training features evaluation model database trainer estimators",
         "__main__": "cli",
     }.items()
 }

@@ -8,6 +8,10 @@
 61
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from selectron.database import Database, connect
 from selectron.errors import (
     ColumnError,
@@ -15,6 +19,7 @@ from selectron.errors import (
     DataError,
     DivergenceError,
     EngineError,
+    MissingLibraryError,
     ModelNotFoundError,
     SelectronError,
     StoreError,
@@ -46,6 +51,12 @@ from selectron.training.schedules import (
 )
 from selectron.version import __version__
 
+if TYPE_CHECKING:
+    from selectron.estimators import SelectronClassifier, SelectronRegressor
+
+    # Not in __all__: a star would import scikit-learn.
+    _ = (SelectronClassifier, SelectronRegressor)
+
 __all__ = [
     "MLP",
     "SGD",
@@ -69,6 +80,7 @@ __all__ = [
     "FeatureOptions",
     "HalfSquaredError",
     "Huber",
+    "MissingLibraryError",
     "Model",
     "ModelNotFoundError",
     "Momentum",
@@ -88,3 +100,18 @@ __all__ = [
     "__version__",
     "connect",
 ]
+
+# What needs scikit-learn, and is imported when it is asked for.
+ESTIMATORS = ("SelectronClassifier", "SelectronRegressor")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ESTIMATORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from selectron import estimators
+
+    return getattr(estimators, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *ESTIMATORS])

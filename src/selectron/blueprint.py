@@ -209,7 +209,8 @@ def class_weights(target: ClassTarget, wanted: str | Mapping[str, float]) -> lis
     """A weight for each class: rows / (classes * rows of the class) if balanced."""
     if isinstance(wanted, str):
         rows = sum(target.counts)
-        return [rows / (len(target.classes) * count) for count in target.counts]
+        # A class that is named and has no row yet weighs nothing, rather than infinitely much.
+        return [rows / (len(target.classes) * count) if count else 0.0 for count in target.counts]
     unknown = sorted(set(wanted) - set(target.classes))
     if unknown:
         raise ConfigurationError(

@@ -106,11 +106,18 @@ class Database:
         """
         return Model(self.engine, self.store, self.store.find(name, version))
 
-    def copy(self, model: Model) -> Model:
+    def copy(self, model: Model, name: str | None = None) -> Model:
         """Copy a model of another database, of any engine, into this one, as a new version of its name.
 
         Its parameters, state, log and statistics are copied, so that it predicts the same here and can be
         trained on, if its table is here too.
+
+        Parameters
+        ----------
+        model
+            The model to copy.
+        name
+            What to call it here; its own name by default.
 
         Raises
         ------
@@ -126,7 +133,8 @@ class Database:
         Model('large', version=1, epochs=1)
         """
         self.store.prepare()
-        return Model(self.engine, self.store, self.store.copy_from(model.store, model.record))
+        record = model.record if name is None else replace(model.record, name=name)
+        return Model(self.engine, self.store, self.store.copy_from(model.store, record))
 
     def drop(self, name: str, version: int | None = None) -> int:
         """Remove a model, all versions unless one is named; return how many were removed.
@@ -267,6 +275,7 @@ class Database:
                 task=kind,
                 where=exp.Not(this=column(HELD_OUT)),
                 reserved=reserved,
+                weight=row_weight,
             )
             size = counts[0] if batch_size is None else min(batch_size, counts[0])
             specification = Specification(

@@ -9,6 +9,7 @@ SelectronError
 ├── StoreError               the tables that hold models
 │   └── ModelNotFoundError   no model of that name or version
 ├── EngineError              the database refused, or cannot do what was asked
+├── MissingLibraryError      an optional library is not installed
 └── TrainingError
     ├── DivergenceError      the loss or a gradient became infinite or NaN
     └── TrainingInterrupted  stopped by the user; the last checkpoint is kept
@@ -25,6 +26,7 @@ __all__ = [
     "DataError",
     "DivergenceError",
     "EngineError",
+    "MissingLibraryError",
     "ModelNotFoundError",
     "SelectronError",
     "StoreError",
@@ -82,6 +84,10 @@ class ModelNotFoundError(StoreError, LookupError):
 
 class EngineError(SelectronError):
     """The database refused, or cannot do what was asked."""
+
+
+class MissingLibraryError(SelectronError, ImportError):
+    """An optional library is not installed."""
 
 
 class TrainingError(SelectronError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -16,9 +17,10 @@ from selectron.engines.base import Arrays, Engine, Relation
 from selectron.errors import ColumnError, ConfigurationError, DataError, SelectronError
 from selectron.evaluation import Evaluation, classification_query, regression_query
 from selectron.features.encoding import StatisticRow, from_rows
-from selectron.features.rows import HELD_OUT, arranged_rows
+from selectron.features.learn import resolve_columns
+from selectron.features.rows import HELD_OUT, Split, arranged_rows
 from selectron.features.targets import ClassTarget
-from selectron.layouts.base import Layout
+from selectron.layouts.base import BatchPlan, Layout
 from selectron.planning import Choice, choose, layout_of, parse_layout, parse_strategy
 from selectron.portable import portable_query, table_named, written
 from selectron.portable.dbt import CONFIGURATION, escape, reference
@@ -30,13 +32,13 @@ from selectron.prediction import (
     scored_query,
     stored_weights,
 )
-from selectron.preparation import arrange, needed_columns, split_of
+from selectron.preparation import arrange, check_weights, held_out_rows, needed_columns, split_of
 from selectron.program.operations import Array
 from selectron.sql import cast, column, folded
 from selectron.statements import step_statement, training_script, training_statement
 from selectron.store.store import LogRow, ModelRecord, Store
 from selectron.tracing import Trace
-from selectron.trainer import Progress, Trainer, stored_values
+from selectron.trainer import ROWS, Progress, Trainer, stored_values
 
 __all__ = ["SQL_KINDS", "Model", "Predictions", "chosen"]
 
@@ -469,6 +471,89 @@ class Model:
         )
         trained = Model(self.engine, self.store, self.store.record(self.record.model_id))
         # Weights that are written down in them are those of before.
+        trained.renew([self.record.model_id])
+        return trained
+
+    def train_on(
+        self,
+        source: object,
+        epochs: int = 1,
+        *,
+        row_weight: str | None = None,
+        watch: Callable[[Progress], None] = lambda progress: None,
+    ) -> Model:
+        """Train on with other rows, as they come in: parameters and the optimizer's state are kept.
+
+        What was learned of the columns stays as it is: means, categories, classes. Nothing is held out, and
+        nothing stops early.
+
+        Parameters
+        ----------
+        source
+            A table, view, query, file or data frame, with the columns of the model and its target.
+        epochs
+            Passes over these rows.
+        row_weight
+            A column of their weights.
+        watch
+            Called with a :class:`~selectron.trainer.Progress` after each checkpoint.
+
+        Raises
+        ------
+        ColumnError, DataError
+            If the rows do not fit the model, have classes that it does not know, or there are none.
+
+        Examples
+        --------
+        >>> import selectron
+        >>> db = selectron.connect()
+        >>> model = db.train("SELECT x, x > 4 AS large FROM range(10) AS t(x)", "large", epochs=1)
+        >>> model.train_on("SELECT x, x > 4 AS large FROM range(3, 9) AS t(x)", epochs=2)
+        Model('large', version=1, epochs=3)
+        """
+        if not isinstance(epochs, int) or epochs < 1:
+            raise ConfigurationError(f"epochs is {epochs!r}.", hint="Give a whole number, 1 or more.")
+        self.store.prepare()
+        before, encoding = self.blueprint.specification, self.blueprint.encoding
+        relation = self.engine.relation(source)
+        columns = self.engine.columns(relation)
+        encoding.check(columns, relation.label, target=True)
+        self.refuse_unknown_classes(relation)
+        self.refuse_nulls(relation)
+        total = (self.record.epochs or 0) + epochs
+        training = replace(
+            before.training,
+            epochs=total,
+            row_weight=row_weight,
+            validation=0.0,
+            validation_column=None,
+            patience=None,
+        )
+        specification = replace(
+            before,
+            source=str(source) if isinstance(source, (str, Path)) else None,
+            training=training,
+            validation_source=None,
+        )
+        held_out_rows(self.engine, relation, before.target, 0.0)
+        weights = resolve_columns(columns, [row_weight] if row_weight else [], relation.label)
+        needed = needed_columns(specification, encoding)
+        try:
+            rows, _ = arrange(self.engine, relation, needed, before.target, Split(training.seed))
+            for weight in weights:
+                check_weights(self.engine, weight, relation.label)
+            size = rows if training.batch_size is None else min(training.batch_size, rows)
+            blueprint = Blueprint(replace(specification, plan=BatchPlan(rows, 0, size)), encoding)
+            choice = chosen(self.engine, blueprint)
+        except BaseException:
+            self.engine.drop_temporary(ROWS)
+            raise
+        trainer = Trainer(self.engine, self.store, self.record, blueprint, choice, watch)
+        trainer.run(total, resume=True, other_rows=True)
+        self.store.set_specification(
+            self.record.model_id, json.dumps(blueprint.specification.to_json(), ensure_ascii=False)
+        )
+        trained = Model(self.engine, self.store, self.store.record(self.record.model_id))
         trained.renew([self.record.model_id])
         return trained
 

@@ -31,8 +31,10 @@ __all__ = [
     "plain_forward",
     "predict_function",
     "predict_query",
+    "predicted_elements",
     "predicted_values",
     "prediction_columns",
+    "probabilities",
     "scored_query",
     "stored_weights",
 ]

@@ -57,7 +57,7 @@ def start_values(blueprint: Blueprint) -> dict[str, Array]:
 
 
 def stored_values(store: Store, model_id: int, blueprint: Blueprint) -> tuple[int, dict[str, Array]]:
-    """The tick and the state of a model's last checkpoint."""
+    """The tick and the state of a model's last checkpoint, as far as the blueprint still has it."""
     values = {name: np.array(array) for name, array in blueprint.step.state.items()}
     for layer, parameter, row, col, value in store.parameters(model_id):
         values[f"{layer}.{parameter}"][row, col] = value
@@ -65,7 +65,7 @@ def stored_values(store: Store, model_id: int, blueprint: Blueprint) -> tuple[in
     for name, row, col, value in store.state(model_id):
         if name == TICK:
             tick = int(value)
-        else:
+        elif name in values:
             values[name][row, col] = value
     return tick, values
 
@@ -125,8 +125,17 @@ class Trainer:
         self.checkpointed = record.epochs is not None
         self.epochs_done = record.epochs or 0
 
-    def run(self, epochs: int, *, resume: bool = False) -> None:
+    def run(self, epochs: int, *, resume: bool = False, other_rows: bool = False) -> None:
         """Train until `epochs` epochs are done in all, or early stopping or the user ends it.
+
+        Parameters
+        ----------
+        epochs
+            In all, those of the last checkpoint included.
+        resume
+            Whether to start from the last checkpoint.
+        other_rows
+            Whether that was reached on other rows, so that an epoch of these begins.
 
         Raises
         ------
@@ -134,7 +143,7 @@ class Trainer:
             The last checkpoint is kept.
         """
         try:
-            self.prepare(resume=resume)
+            self.prepare(resume=resume, other_rows=other_rows)
             self.loop(epochs)
         except KeyboardInterrupt:
             raise self.interrupted() from None
@@ -173,7 +182,7 @@ class Trainer:
         finally:
             self.tidy()
 
-    def prepare(self, *, resume: bool) -> None:
+    def prepare(self, *, resume: bool, other_rows: bool = False) -> None:
         """Make the batches and the state to start from."""
         register(self.engine, self.layout)
         made = self.layout.tables(
@@ -190,6 +199,10 @@ class Trainer:
         if resume:
             tick, values = stored_values(self.store, self.record.model_id, self.blueprint)
             values["stopped"] = np.zeros((1, 1))
+        if other_rows:
+            # Batches are counted anew, and what an unfinished epoch had added up is left.
+            tick = self.epochs_done * self.per_epoch
+            values |= {name: np.zeros((1, 1)) for name in ("training sum", "training weight")}
         self.tick = tick
         self.engine.create_temporary(NOW, self.layout.initial(values, tick))
 

@@ -91,6 +91,7 @@ def learn(
     task: Task = Task.AUTO,
     where: Expression | None = None,
     reserved: Sequence[str] = (),
+    weight: str | None = None,
 ) -> Encoding:
     """Learn how a table's columns become a network's inputs and target.
 
@@ -109,6 +110,8 @@ def learn(
         Which rows are for training.
     reserved
         Columns that have another role and are no features by default.
+    weight
+        A column of weights: a row of weight 2 counts as two in means and deviations.
 
     Raises
     ------
@@ -122,7 +125,10 @@ def learn(
     notes: list[str] = []
     source = Source(engine, relation, where)
     # Columns of types that have no place in a network were not taken along.
-    measured = measure(source, [c for c in [*features, *targets] if c.kind is not ColumnKind.OTHER])
+    known = [c for c in [*features, *targets] if c.kind is not ColumnKind.OTHER]
+    measured = measure(source, known)
+    if weight is not None:
+        measured = weigh(source, known, measured, weight)
     rows = measured.rows
     if rows == 0:
         raise DataError(f"{relation.label} has no rows to train on.", hint="Name a table with rows.")
@@ -295,6 +301,47 @@ def measure(source: Source, columns: Sequence[Column]) -> Measurements:
     return Measurements(rows, of)
 
 
+def weigh(source: Source, columns: Sequence[Column], found: Measurements, weight: str) -> Measurements:
+    """The measurements with weighted means and deviations, in a query for each of the two."""
+    varying = [c for c in columns if c.kind in MEASURABLE and found.of[c.name].deviation > 0.0]
+
+    def weighted_mean(value: Expression) -> Expression:
+        # Of no weight at all, there is no mean.
+        factor = double(column(weight))
+        present = exp.Case(
+            ifs=[exp.If(this=exp.Not(this=exp.Is(this=value, expression=exp.Null())), true=factor)]
+        )
+        total = exp.func("nullif", exp.Sum(this=present), number(0.0))
+        return exp.Div(
+            this=exp.Sum(this=exp.Mul(this=factor.copy(), expression=value.copy())),
+            expression=total,
+            typed=False,
+            safe=False,
+        )
+
+    def in_parts(values: Sequence[Expression]) -> list[float]:
+        means: list[Any] = []
+        for start in range(0, len(values), MOST_MEASURED):
+            means += source.rows(*map(weighted_mean, values[start : start + MOST_MEASURED]))[0]
+        return [0.0 if mean is None else float(mean) for mean in means]
+
+    kept = []
+    for measured in varying:
+        value = as_number(measured)
+        usable = exp.LTE(this=exp.Abs(this=value), expression=number(BOUND))
+        kept.append(exp.Case(ifs=[exp.If(this=usable, true=value.copy())]))
+    means = in_parts(kept)
+    squares: list[Expression] = []
+    for value, mean in zip(kept, means, strict=True):
+        difference = exp.paren(exp.Sub(this=value.copy(), expression=number(mean)), copy=False)
+        squares.append(exp.Mul(this=difference, expression=difference.copy()))
+    of = dict(found.of)
+    for measured, mean, variance in zip(varying, means, in_parts(squares), strict=True):
+        mean, deviation = settled(mean, math.sqrt(variance))
+        of[measured.name] = replace(of[measured.name], mean=mean, deviation=deviation)
+    return Measurements(found.rows, of)
+
+
 def settled(mean: float, deviation: float) -> tuple[float, float]:
     """A mean and a deviation, rounded to seven digits of the deviation.
 
@@ -436,7 +483,7 @@ def learn_target(
                 hint="Name one column of classes, or several of numbers.",
             )
         # All rows, so that a class that happens to be only among the held-out ones is known too.
-        return learn_classes(replace(source, where=None), targets[0], measurements)
+        return learn_classes(replace(source, where=None), targets[0], measurements, options.classes)
     return learn_numbers(source, targets, options, measurements)
 
 
@@ -453,7 +500,9 @@ def infer_task(source: Source, targets: Sequence[Column]) -> Task:
     return Task.CLASSIFICATION if distinct <= CLASS_LIKE else Task.REGRESSION
 
 
-def learn_classes(source: Source, target: Column, measurements: Measurements) -> ClassTarget:
+def learn_classes(
+    source: Source, target: Column, measurements: Measurements, classes: Sequence[str] = ()
+) -> ClassTarget:
     if measurements.of[target.name].unusable:
         raise unusable_target(source, target, measurements)
     name = target.name
@@ -470,6 +519,16 @@ def learn_classes(source: Source, target: Column, measurements: Measurements) ->
         group=column(name),
     )
     counted = [(str(text), int(count)) for text, count, present in rows if present]
+    if classes:
+        unknown = [text for text, _ in counted if text not in classes]
+        if unknown:
+            raise TargetError(
+                f"Target {name!r} of {source.relation.label} has {unknown[0]!r}, which is not among the "
+                f"{len(classes)} classes that are named.",
+                hint="Name it in classes, or leave such rows out in a query.",
+            )
+        counts = dict(counted)
+        counted = [(text, counts.get(text, 0)) for text in classes]
     if len(counted) == 1:
         raise TargetError(
             f"Target {name!r} of {source.relation.label} is {counted[0][0]!r} in all {counted[0][1]} rows.",

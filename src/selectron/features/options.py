@@ -40,6 +40,9 @@ class FeatureOptions:
         Categories to learn vectors for, and the vectors' length, instead of one unit for each category.
     max_categories
         The most categories that a one-hot column may have.
+    classes
+        All classes of the target, as text and in the order of the outputs, for rows that may lack some; by
+        default those that the rows have.
 
     Raises
     ------
@@ -56,9 +59,10 @@ class FeatureOptions:
     categorical: tuple[str, ...] = ()
     embed: Mapping[str, int] = field(default_factory=dict)
     max_categories: int = 100
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("include", "exclude", "categorical"):
+        for name in ("include", "exclude", "categorical", "classes"):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         check_choice("scaling", self.scaling, SCALINGS)
@@ -69,6 +73,8 @@ class FeatureOptions:
         for column, length in self.embed.items():
             check_count(f"The length of the vectors of {column!r}", length)
         check_count("max_categories", self.max_categories)
+        if len(set(self.classes)) < len(self.classes):
+            raise ConfigurationError("classes names a class twice.", hint="Name each once.")
         both = set(self.include) & set(self.exclude)
         if both:
             raise ConfigurationError(f"Column {min(both)!r} is both included and excluded.")

@@ -18,6 +18,7 @@ Rows and columns of matrices count from 0: a row is an input unit, a column an o
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 import sqlglot
@@ -144,11 +145,17 @@ def create_table(name: str, columns: dict[str, str]) -> exp.Create:
     return exp.Create(this=exp.Schema(this=table(name), expressions=definitions), kind="TABLE", exists=True)
 
 
+@cache
+def first_statements() -> tuple[exp.Expr, ...]:
+    """All tables of the first version; kept, since a short training should not wait for a parser."""
+    tables = [create_table(name, columns) for name, columns in TABLES.items()]
+    return (*tables, sqlglot.parse_one(WEIGHTS_VIEW, dialect="duckdb"))
+
+
 def first_tables(engine: Engine) -> None:
-    """All tables of the first version."""
-    for name, columns in TABLES.items():
-        engine.run(create_table(name, columns))
-    engine.run(sqlglot.parse_one(WEIGHTS_VIEW, dialect="duckdb"))
+    """Make them."""
+    for statement in first_statements():
+        engine.run(statement.copy())
 
 
 # Changes in the order in which they are applied; a number is never used again.

@@ -324,7 +324,7 @@ class Store:
         """All models and versions, by name; those without a checkpoint only if asked for."""
         if not self.exists():
             return []
-        query = exp.select(*(column(name) for name in TABLES[MODELS])).from_(table(MODELS))
+        query = models_query()
         if not unfinished:
             query = query.where(exp.Not(this=exp.Is(this=column("epochs"), expression=exp.Null())))
         query = query.order_by(column("name"), column("version"))
@@ -332,7 +332,9 @@ class Store:
 
     def record(self, model_id: int) -> ModelRecord:
         """A model's row."""
-        return next(record for record in self.models(unfinished=True) if record.model_id == model_id)
+        mine = exp.EQ(this=column("model_id"), expression=integer(model_id))
+        (row,) = self.engine.rows(models_query().where(mine))
+        return ModelRecord(*row)
 
     def find(self, name: str, version: int | None = None) -> ModelRecord:
         """The newest version of a model that has a checkpoint, or the one that is named.
@@ -404,6 +406,11 @@ class Store:
             .from_(table(stored_in))
             .where(*conditions)
         )
+
+
+def models_query() -> exp.Select:
+    """The rows of all models."""
+    return exp.select(*(column(name) for name in TABLES[MODELS])).from_(table(MODELS))
 
 
 def literal(value: Value) -> exp.Expr:

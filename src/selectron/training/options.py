@@ -87,7 +87,7 @@ class TrainingOptions:
     class_weight
         None, ``"balanced"`` (rows / (classes * rows of the class)) or a weight for each class.
     row_weight
-        A column of weights, 0 or more, or None.
+        A column of weights, 0 or more, or None. A row of weight 2 counts as two, in means and deviations too.
     clip_norm
         The largest global norm of the gradient, or None.
     validation
