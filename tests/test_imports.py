@@ -36,7 +36,10 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "strategies": "errors sql program engines.base layouts",
         "planning": "errors engines.base program layouts strategies",
         # What a user holds: thin faces over the layers, themselves in order.
-        "evaluation": "errors sql",
+        "templates": "sql",
+        "calibration": "errors sql templates",
+        "evaluation": "calibration templates",
+        "breakdown": "errors engines.base features evaluation templates",
         "blueprint": "errors sql serialization network program training features layouts strategies",
         "trainer": "errors sql engines.base program features layouts store strategies planning blueprint",
         "statements": "errors sql engines.base program features layouts strategies planning blueprint "
@@ -44,13 +47,13 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "tracing": "sql engines.base program features layouts strategies planning blueprint",
         "preparation": "errors sql engines.base features blueprint trainer",
         "prediction": "errors sql engines.base program features layouts store blueprint",
-        "model": "errors sql engines.base program features layouts store planning blueprint evaluation "
-        "prediction preparation statements tracing trainer",
+        "model": "errors sql engines.base program features layouts store planning blueprint breakdown "
+        "calibration evaluation prediction preparation statements tracing trainer",
         "database": "errors sql version network training engines.base engines.connect features layouts store "
         "planning blueprint model preparation trainer",
-        "cli": "errors version network training planning engines.files features evaluation model database "
-        "tracing trainer",
-        "__init__": "errors version network training features evaluation model database trainer",
+        "cli": "errors version network training planning engines.files features calibration evaluation model "
+        "database tracing trainer",
+        "__init__": "errors version network training features calibration evaluation model database trainer",
         "__main__": "cli",
     }.items()
 }

@@ -8,6 +8,7 @@
 61
 """
 
+from selectron.calibration import Calibration
 from selectron.database import Database, connect
 from selectron.errors import (
     ColumnError,
@@ -54,6 +55,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "BinaryCrossEntropy",
+    "Calibration",
     "ColumnError",
     "ConfigurationError",
     "ConstantRate",

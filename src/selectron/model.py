@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 from sqlglot import exp
 
 from selectron.blueprint import Blueprint, Specification
+from selectron.breakdown import GROUP, by_group, group_column, groups_from_rows
+from selectron.calibration import Calibration, calibration_query
 from selectron.engines.base import Arrays, Engine, Relation
 from selectron.errors import ColumnError, ConfigurationError, DataError
 from selectron.evaluation import Evaluation, classification_query, regression_query
 from selectron.features.encoding import StatisticRow, from_rows
+from selectron.features.learn import resolve_columns
 from selectron.features.rows import HELD_OUT, arranged_rows
 from selectron.features.targets import ClassTarget
 from selectron.layouts.base import Layout
@@ -220,62 +225,104 @@ class Model:
         self.refuse_nulls(relation)
         return Predictions(self.engine, query, self.store, self, source)
 
-    def evaluate(self, source: object = None) -> Evaluation:
+    def evaluate(
+        self, source: object = None, *, by: str | None = None, calibration: bool = False, bins: int = 10
+    ) -> Evaluation:
         """Judge predictions on rows whose target is known.
 
         Parameters
         ----------
         source
             A table, view, query, file or data frame; by default the rows that were held out in training.
+        by
+            A column of it: the figures of each of its values are in ``groups``, NULL's under None.
+        calibration
+            Whether to compare predicted probabilities with what was observed, too.
+        bins
+            How many bins of equal width the probabilities are cut into for that.
 
         Raises
         ------
         DataError
             If there is no row to judge, or the table has classes that the model does not know.
+        ColumnError
+            If the table does not fit the model, or has no column `by`.
+        ConfigurationError
+            If calibration is asked of a model that predicts numbers.
         """
-        query = self.evaluation_query(source)
-        evaluation = Evaluation.from_rows(self.engine.rows(query), self.labels)
+        if calibration and not self.classes:
+            raise ConfigurationError(
+                f"Model {self.name!r} predicts numbers, and only probabilities can be calibrated.",
+                hint="Leave calibration out.",
+            )
+        relation = self.judged_rows(source, by)
+        by = None if by is None else group_column(self.engine.columns(relation), by, relation.label)
+        evaluation = Evaluation.from_rows(self.engine.rows(self.figures(relation)), self.labels)
         if evaluation.rows == 0:
             raise DataError(
                 "There is no row to evaluate on, with a known target.", hint="Name a table that has some."
             )
+        if by is not None:
+            query = by_group(self.scored(relation, {GROUP: by}), self.labels, classes=bool(self.classes))
+            groups = groups_from_rows(self.engine.rows(query), self.labels)
+            evaluation = replace(evaluation, groups=groups)
+        if calibration:
+            found = self.engine.rows(calibration_query(self.scored(relation), self.classes, bins))
+            evaluation = replace(evaluation, calibration=Calibration.from_rows(found, self.classes, bins))
         return evaluation
 
     def evaluation_query(self, source: object) -> exp.Query:
         """The statement that judges predictions."""
+        return self.figures(self.judged_rows(source))
+
+    def judged_rows(self, source: object, by: str | None = None) -> Relation:
+        """The rows that predictions are judged on, checked: those held out if none are given."""
         if source is None:
-            relation = self.held_out_rows()
+            relation = self.held_out_rows(() if by is None else (by,))
         else:
             relation = self.engine.relation(source)
             self.blueprint.encoding.check(self.engine.columns(relation), relation.label, target=True)
         self.refuse_unknown_classes(relation)
         self.refuse_nulls(relation)
-        scored = scored_query(self.engine.abilities, self.blueprint, relation, self.weights())
-        target = self.blueprint.encoding.target
-        if isinstance(target, ClassTarget):
-            return classification_query(scored, list(target.classes))
-        return regression_query(scored, list(target.columns))
+        return relation
+
+    def scored(self, relation: Relation, beside: Mapping[str, str] = MappingProxyType({})) -> exp.Select:
+        """The actual and predicted values of rows, with columns of theirs beside them."""
+        return scored_query(self.engine.abilities, self.blueprint, relation, self.weights(), beside)
+
+    def figures(self, relation: Relation) -> exp.Query:
+        """The figures of quality over rows, as a query."""
+        query = classification_query if self.classes else regression_query
+        return query(self.scored(relation), self.labels)
 
     def weights(self) -> Weights:
         """The current checkpoint's parameters, for a forward pass."""
         values = self.parameters if self.engine.abilities.arrays is not Arrays.LISTS else {}
         return stored_weights(self.engine.abilities, self.store, self.record.model_id, self.blueprint, values)
 
-    def held_out_rows(self) -> Relation:
-        """The rows that were held out, found again in the table that was trained on."""
+    def held_out_rows(self, beside: Sequence[str] = ()) -> Relation:
+        """The rows that were held out, found again in the table that was trained on.
+
+        `beside` are columns that are wanted besides those that the model needs.
+        """
         if not self.blueprint.specification.plan.held_out_rows:
             raise DataError("No rows were held out in training.", hint="Name a table to evaluate on.")
-        rows = self.arranged().subquery("arranged")
+        rows = self.arranged(beside=beside).subquery("arranged")
         held = exp.select("*").from_(rows).where(column(HELD_OUT))
         return Relation(held.subquery("held_out"), "the held-out rows")
 
-    def arranged(self, source: object = None) -> exp.Select:
+    def arranged(self, source: object = None, *, beside: Sequence[str] = ()) -> exp.Select:
         """The training table's rows in their order, as they were prepared for training."""
         relation = self.training_relation(source)
         specification = self.blueprint.specification
         split = split_of(self.engine, specification)
         needed = needed_columns(specification, self.blueprint.encoding)
-        return arranged_rows(relation, needed, specification.target, split)
+        for own in (relation, split.relation) if beside else ():
+            if own is not None:
+                resolve_columns(self.engine.columns(own), beside, own.label)
+        known = {folded(name) for name in needed}
+        more = [name for name in beside if folded(name) not in known]
+        return arranged_rows(relation, [*needed, *more], specification.target, split)
 
     def training_relation(self, source: object) -> Relation:
         """The table that was trained on, or the one that is given in its place."""

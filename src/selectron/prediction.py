@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from sqlglot import exp
@@ -253,12 +254,17 @@ def predict_query(
 
 
 def scored_query(
-    abilities: Abilities, blueprint: Blueprint, relation: Relation, weights: Weights
+    abilities: Abilities,
+    blueprint: Blueprint,
+    relation: Relation,
+    weights: Weights,
+    beside: Mapping[str, str] = MappingProxyType({}),
 ) -> exp.Select:
     """For evaluation: each row's actual and predicted values, and its loss.
 
     For classes ``actual``, ``predicted`` (indices), ``"probability <place>"`` and ``loss``; for numbers
-    ``"actual <place>"`` and ``"predicted <place>"`` in the target's own units, and ``loss``.
+    ``"actual <place>"`` and ``"predicted <place>"`` in the target's own units, and ``loss``. `beside` are
+    columns of the relation to give as well, by the names that they get.
     """
     target = blueprint.encoding.target
     present: list[Expression] = [
@@ -283,11 +289,12 @@ def scored_query(
             outputs[f"actual {place}"] = exp.cast(column(f"{OWN}{name}"), "double")
             outputs[f"predicted {place}"] = predicted
     outputs["loss"] = column("loss")
+    outputs |= {name: column(f"{OWN}{own}") for name, own in beside.items()}
     return forward_query(
         abilities,
         blueprint,
         kept,
-        carried,
+        list(dict.fromkeys([*carried, *beside.values()])),
         weights,
         outputs,
         wanted=["prediction", "loss"],
