@@ -47,13 +47,19 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "tracing": "sql engines.base program features layouts strategies planning blueprint",
         "preparation": "errors sql engines.base features blueprint trainer",
         "prediction": "errors sql engines.base program features layouts store blueprint",
+        "verification": "errors sql engines.base features program blueprint prediction",
+        "outputs": "errors sql engines.base",
+        "explaining": "errors sql engines.base program training features layouts blueprint outputs "
+        "prediction templates",
         "model": "errors sql engines.base program features layouts store planning blueprint breakdown "
-        "calibration evaluation prediction preparation statements tracing trainer",
+        "calibration evaluation explaining outputs prediction preparation statements tracing trainer "
+        "verification",
         "database": "errors sql version network training engines.base engines.connect features layouts store "
         "planning blueprint model preparation trainer",
         "cli": "errors version network training planning engines.files features calibration evaluation model "
-        "database tracing trainer",
-        "__init__": "errors version network training features calibration evaluation model database trainer",
+        "database explaining outputs tracing trainer verification",
+        "__init__": "errors version network training features calibration evaluation model database trainer "
+        "verification",
         "__main__": "cli",
     }.items()
 }

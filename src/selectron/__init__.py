@@ -45,6 +45,7 @@ from selectron.training.schedules import (
     StepDecay,
     WarmUp,
 )
+from selectron.verification import Verification
 from selectron.version import __version__
 
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "TargetError",
     "TrainingError",
     "TrainingInterrupted",
+    "Verification",
     "WarmUp",
     "__version__",
     "connect",

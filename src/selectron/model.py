@@ -19,11 +19,14 @@ from selectron.calibration import Calibration, calibration_query
 from selectron.engines.base import Arrays, Engine, Relation
 from selectron.errors import ColumnError, ConfigurationError, DataError
 from selectron.evaluation import Evaluation, classification_query, regression_query
+from selectron.explaining.importance import Importance, importance
+from selectron.explaining.subject import Subject
 from selectron.features.encoding import StatisticRow, from_rows
 from selectron.features.learn import resolve_columns
 from selectron.features.rows import HELD_OUT, arranged_rows
 from selectron.features.targets import ClassTarget
 from selectron.layouts.base import Layout
+from selectron.outputs import Output
 from selectron.planning import Choice, choose, layout_of, parse_layout, parse_strategy
 from selectron.prediction import Weights, predict_query, prediction_columns, scored_query, stored_weights
 from selectron.preparation import arrange, needed_columns, split_of
@@ -33,37 +36,24 @@ from selectron.statements import step_statement, training_script, training_state
 from selectron.store.store import LogRow, ModelRecord, Store
 from selectron.tracing import Trace
 from selectron.trainer import Progress, Trainer, stored_values
+from selectron.verification import TOLERANCE, Verification, verify
 
 __all__ = ["SQL_KINDS", "Model", "Predictions", "chosen"]
 
 SQL_KINDS: Final = ("predict", "train", "evaluate", "step", "script")
 
-# How a file of predictions is written, by the end of its name.
-FORMATS: Final = (".csv", ".parquet", ".json")
 
-
-class Predictions:
+class Predictions(Output):
     """Predictions that are a query, run when they are asked for."""
 
     def __init__(self, engine: Engine, query: exp.Select, store: Store, model: Model, source: object) -> None:
-        self.engine = engine
-        self.query = query
+        super().__init__(engine, query)
         self.store = store
         self.model = model
         self.source = source
 
     def __repr__(self) -> str:
         return f"Predictions({self.model.name!r})"
-
-    @property
-    def sql(self) -> str:
-        """The query as text."""
-        return self.engine.sql(self.query, pretty=True)
-
-    @property
-    def columns(self) -> list[str]:
-        """The names of the columns."""
-        return [str(name) for name in self.query.named_selects]
 
     def select(self, names: Sequence[str], limit: int) -> list[tuple[Any, ...]]:
         """The first rows, of some of the columns."""
@@ -73,29 +63,6 @@ class Predictions:
     def rows(self, limit: int | None = None) -> list[tuple[Any, ...]]:
         """The rows as tuples, the first `limit` if given."""
         return self.engine.rows(self.query if limit is None else self.query.limit(limit))
-
-    def df(self) -> Any:
-        """The rows as a pandas data frame."""
-        return self.engine.frame(self.query, "pandas")
-
-    def pl(self) -> Any:
-        """The rows as a Polars data frame."""
-        return self.engine.frame(self.query, "polars")
-
-    def arrow(self) -> Any:
-        """The rows as an Arrow table."""
-        return self.engine.frame(self.query, "arrow")
-
-    def to_table(self, name: str, *, replace: bool = False) -> None:
-        """Write the rows into a new table.
-
-        Raises
-        ------
-        DataError
-            If there is a table of that name, unless `replace` says to replace it.
-        """
-        self.check_free(name, replace)
-        self.engine.create_table(name, self.query, replace=replace)
 
     def to_view(self, name: str, *, replace: bool = False) -> None:
         """Make a view that follows the model: its checkpoints, and new versions once they are trained.
@@ -112,25 +79,6 @@ class Predictions:
         with self.engine.transaction():
             self.engine.create_view(name, self.query, replace=replace)
             self.store.record_view(self.model.record.model_id, "prediction", name, str(self.source))
-
-    def to_file(self, path: str | Path) -> None:
-        """Write the rows into a .csv, .parquet or .json file."""
-        end = Path(path).suffix.lower()
-        if end not in FORMATS:
-            raise ConfigurationError(
-                f"{str(path)!r} is no file that can be written.", hint=f"Use one of {', '.join(FORMATS)}."
-            )
-        self.engine.export(self.query, str(path))
-
-    def check_free(self, name: str, replace: bool) -> None:
-        if not name.strip():
-            raise ConfigurationError("The output needs a name.")
-        if folded(name).startswith("selectron_"):
-            raise DataError(f"{name!r} begins as the tables of models do.", hint="Name the output otherwise.")
-        if not replace and self.engine.has_table(name):
-            raise DataError(
-                f"There is a table or view {name!r} already.", hint="Name another, or say to replace it."
-            )
 
 
 class Model:
@@ -271,6 +219,46 @@ class Model:
             evaluation = replace(evaluation, calibration=Calibration.from_rows(found, self.classes, bins))
         return evaluation
 
+    def verify(self, source: object = None, *, tolerance: float = TOLERANCE) -> Verification:
+        """Compare the database's predictions with NumPy's, on the same rows.
+
+        Parameters
+        ----------
+        source
+            A table, view, query, file or data frame; by default the one that was trained on.
+        tolerance
+            How much a probability or a number may differ; numbers beyond 1 by so much of themselves.
+
+        Raises
+        ------
+        ColumnError
+            If the table does not fit the model.
+        DataError
+            If there are no rows.
+
+        Examples
+        --------
+        >>> import selectron
+        >>> db = selectron.connect()
+        >>> rows = "SELECT x, x > 4 AS large FROM range(10) AS t(x)"
+        >>> model = db.train(rows, "large", network=selectron.MLP([2]), epochs=3, validation=0)
+        >>> verified = model.verify("SELECT x FROM range(1000) AS t(x)")
+        >>> verified.passed, verified.rows
+        (True, 1000)
+        """
+        relation = self.used_rows(source)
+        return verify(self.engine, self.blueprint, relation, self.weights(), self.parameters, tolerance)
+
+    def used_rows(self, source: object) -> Relation:
+        """The rows that the model is used on, checked; the table that was trained on if none are given."""
+        if source is None:
+            relation = self.training_relation(None)
+        else:
+            relation = self.engine.relation(source)
+            self.blueprint.encoding.check(self.engine.columns(relation), relation.label, target=False)
+        self.refuse_nulls(relation)
+        return relation
+
     def evaluation_query(self, source: object) -> exp.Query:
         """The statement that judges predictions."""
         return self.figures(self.judged_rows(source))
@@ -378,6 +366,40 @@ class Model:
                     f"Column {name!r} of {relation.label} has {count} NULLs, and the model refuses them.",
                     hint="Fill them in a query, or train with nulls='impute'.",
                 )
+
+    # Explaining ------------------------------------------------------------------------------
+
+    def importance(self, source: object = None, *, repeats: int = 5, seed: int = 0) -> Importance:
+        """How much worse predictions get when a column's values are shuffled, for each feature column.
+
+        Parameters
+        ----------
+        source
+            Rows whose target is known; by default those that were held out in training.
+        repeats
+            How often each column is shuffled.
+        seed
+            Decides the shuffles.
+
+        Returns
+        -------
+        Importance
+            Its ``rows()`` are :class:`~selectron.explaining.importance.ImportanceRow`.
+
+        Examples
+        --------
+        >>> import selectron
+        >>> db = selectron.connect()
+        >>> rows = "SELECT x, x % 3 AS noise, x > 49 AS large FROM range(100) AS t(x)"
+        >>> model = db.train(rows, "large", network=selectron.MLP([]), epochs=50, validation=0)
+        >>> [row.column for row in model.importance(rows).rows()]
+        ['x', 'noise']
+        """
+        return importance(self.subject(self.judged_rows(source)), repeats=repeats, seed=seed)
+
+    def subject(self, relation: Relation) -> Subject:
+        """The model on some rows, to be explained."""
+        return Subject(self.engine, self.blueprint, self.weights(), relation)
 
     # Training on -----------------------------------------------------------------------------
 

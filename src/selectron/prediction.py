@@ -26,10 +26,18 @@ from selectron.store.schema import PARAMETERS
 from selectron.store.store import Store
 
 __all__ = [
+    "INDEX",
+    "OWN",
     "Weights",
+    "class_index",
+    "fed",
     "forward_query",
+    "input_values",
     "predict_query",
+    "predicted_elements",
     "prediction_columns",
+    "probabilities",
+    "program_query",
     "scored_query",
     "stored_weights",
 ]
@@ -121,16 +129,56 @@ def forward_query(
     stages
         Stages after the program's.
     """
-    batch = blueprint.batch_columns()
     whole = blueprint.prediction
     program = Program({name: whole.outputs[name] for name in wanted}, whole.labels)
-    tensors: dict[str, Sequence[Expression]] = {"features": batch.features, "target": target}
-    tensors |= {name: [index] for name, index in batch.indices.items()}
-    fed, forward = (by_lists if abilities.arrays is Arrays.LISTS else by_columns)(program, tensors, weights)
+    inputs = fed(abilities, {**input_values(blueprint), "target": target})
     encoded = [exp.alias_(column(name), f"{OWN}{name}", quoted=True) for name in carried]
-    encoded += [exp.alias_(value, name, quoted=True) for name, value in fed.items()]
-    rows = exp.select(*encoded).from_(relation.source.copy()).subquery("rows", copy=False)
-    source = exp.select("*").from_(rows, copy=False)
+    encoded += [exp.alias_(value, name, quoted=True) for name, value in inputs.items()]
+    rows = exp.select(*encoded).from_(relation.source.copy())
+    return program_query(abilities, program, rows, weights, outputs, stages=stages)
+
+
+def input_values(blueprint: Blueprint) -> dict[str, Sequence[Expression]]:
+    """The units of what a network is fed, over a row of a table."""
+    batch = blueprint.batch_columns()
+    return {"features": batch.features, **{name: [index] for name, index in batch.indices.items()}}
+
+
+def fed(abilities: Abilities, tensors: Mapping[str, Sequence[Expression]]) -> dict[str, Expression]:
+    """The columns that a program over rows reads, from the units of each tensor; lists, if there are any."""
+    if abilities.arrays is Arrays.LISTS:
+        return {
+            name: units[0] if len(units) == 1 else exp.Array(expressions=list(units))
+            for name, units in tensors.items()
+            if units
+        }
+    return {
+        element_name(name, (BATCH, len(units)), 0, unit): value
+        for name, units in tensors.items()
+        for unit, value in enumerate(units)
+    }
+
+
+def program_query(
+    abilities: Abilities,
+    program: Program,
+    rows: exp.Select,
+    weights: Weights,
+    outputs: Mapping[str, Expression],
+    *,
+    stages: Sequence[Stage] = (),
+) -> exp.Select:
+    """A program over each row of a query.
+
+    Parameters
+    ----------
+    rows
+        Gives what the program is fed (:func:`fed`), and what outputs read besides.
+    outputs, stages
+        As those of :func:`forward_query`.
+    """
+    forward = by_lists(program) if abilities.arrays is Arrays.LISTS else by_columns(program, weights)
+    source = exp.select("*").from_(rows.subquery("rows", copy=False), copy=False)
     if weights.query is not None:
         source = source.join(weights.query.subquery("parameters"), join_type="cross")
     queries, last = chained(source, [*forward, *stages], outputs)
@@ -143,16 +191,8 @@ def forward_query(
     return last
 
 
-Forward = tuple[dict[str, Expression], list[Stage]]
-
-
-def by_lists(program: Program, tensors: Mapping[str, Sequence[Expression]], weights: Weights) -> Forward:
-    """What a row is fed, and the stages, where a row's part of a tensor is a list."""
-    fed: dict[str, Expression] = {
-        name: units[0] if len(units) == 1 else exp.Array(expressions=list(units))
-        for name, units in tensors.items()
-        if units
-    }
+def by_lists(program: Program) -> list[Stage]:
+    """The stages where a row's part of a tensor is a list."""
     lowered = lists.lower(program, batch_in_rows=True)
     split: list[tuple[str, Expression]] = []
     for name, tensor in program.outputs.items():
@@ -162,19 +202,14 @@ def by_lists(program: Program, tensors: Mapping[str, Sequence[Expression]], weig
                 value = exp.Bracket(this=value, expressions=[integer(j + 1)], offset=1)
                 split.append((element_name(name, tensor.shape, i, j), value))
     stages = [*lowered.stages, Stage(tuple(lowered.outputs.items()))]
-    return fed, [*stages, Stage(tuple(split))] if split else stages
+    return [*stages, Stage(tuple(split))] if split else stages
 
 
-def by_columns(program: Program, tensors: Mapping[str, Sequence[Expression]], weights: Weights) -> Forward:
-    """What a row is fed, and the stages, where each unit is a column."""
-    fed = {
-        element_name(name, (BATCH, len(units)), 0, unit): value
-        for name, units in tensors.items()
-        for unit, value in enumerate(units)
-    }
+def by_columns(program: Program, weights: Weights) -> list[Stage]:
+    """The stages where each unit is a column."""
     lowered = columns.lower(program, weights.values)
     outputs = [element for name in program.outputs for element in lowered.outputs[name]]
-    return fed, [*lowered.phases[0].once, *lowered.phases[0].rows, Stage(tuple(outputs))]
+    return [*lowered.phases[0].once, *lowered.phases[0].rows, Stage(tuple(outputs))]
 
 
 def predicted_elements(blueprint: Blueprint) -> list[Expression]:
