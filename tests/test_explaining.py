@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sqlglot import exp
 
 import selectron
 from selectron.engines.base import Engine
 from selectron.errors import ColumnError, ConfigurationError, DataError
 from selectron.explaining.importance import start_of
+from selectron.features.kinds import EmbeddingFeature
 from selectron.features.rows import shuffled
+from selectron.features.targets import NumberTarget
+from selectron.prediction import input_values
 
 ENGINES = ("duckdb", "sqlite", "postgres")
 OTHERS = ("sqlite", "postgres")
@@ -157,3 +161,197 @@ def test_importance_refuses_what_it_cannot_judge(db: selectron.Database) -> None
         model.importance("SELECT * REPLACE (NULL::TEXT AS kind) FROM trees")
     with pytest.raises(ConfigurationError, match="repeats is 0"):
         model.importance("trees", repeats=0)
+
+
+# -------------------------------------------------------------------------------------- attributions
+
+
+def encoded(model: selectron.Model, source: str) -> dict[str, torch.Tensor]:
+    """The rows of a query as the network is fed."""
+    relation = model.engine.relation(source).source
+    found = {}
+    for name, units in input_values(model.blueprint).items():
+        rows = model.engine.rows(exp.select(*units).from_(relation.copy()))
+        found[name] = torch.tensor([list(map(float, row)) for row in rows], dtype=torch.float64)
+    return found
+
+
+def torch_logits(model: selectron.Model, blocks: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The network in PyTorch, on features and embedded vectors."""
+    values = {key: torch.tensor(value) for key, value in model.parameters.items()}
+    layers = model.blueprint.specification.network.layers
+    last: torch.Tensor | None = None
+    for layer in [*(f"hidden_{n}" for n in range(1, len(layers) + 1)), "output"]:
+        if last is None:
+            total = blocks["features"] @ values[f"{layer}.weights"]
+            for name, block in blocks.items():
+                if name != "features":
+                    total = total + block @ values[f"{layer}.weights: {name.removeprefix('index: ')}"]
+        else:
+            total = last @ values[f"{layer}.weights"]
+        total = total + values[f"{layer}.biases"]
+        if layer == "output":
+            return total
+        last = torch.tanh(total) if layers[0].activation == "tanh" else torch.relu(total)
+    raise AssertionError
+
+
+def by_torch(
+    model: selectron.Model, source: str, about: str | None, baseline: str, steps: int
+) -> list[tuple[int, str, str, float]]:
+    """Integrated gradients by PyTorch's autograd, at the same midpoints."""
+
+    def blocks_of(query: str) -> dict[str, torch.Tensor]:
+        inputs = encoded(model, query)
+        for e in model.blueprint.inputs.embeddings:
+            vectors = torch.tensor(model.parameters[f"{e.layer}.vectors"])
+            inputs[e.index] = vectors[inputs[e.index][:, 0].long()]
+        return inputs
+
+    ends = blocks_of(source)
+    starts = {
+        name: torch.zeros_like(block[:1]) if baseline == "zeros" else block.mean(0, keepdim=True)
+        for name, block in (ends if baseline in ("zeros", "mean") else blocks_of(baseline)).items()
+    }
+    target = model.blueprint.encoding.target
+    logits = torch_logits(model, ends)
+    if isinstance(target, NumberTarget):
+        place = list(target.columns).index(about or target.columns[0])
+        index = torch.full((len(logits),), place)
+        scale = target.scale[place]
+    else:
+        scale = 1.0
+        if logits.shape[1] == 1:
+            logits = torch.hstack([-logits, logits])
+        index = logits.argmax(1) if about is None else torch.full((len(logits),), model.classes.index(about))
+    totals = {name: torch.zeros_like(block) for name, block in ends.items()}
+    for step in range(steps):
+        along = (step + 0.5) / steps
+        points = {
+            name: (starts[name] + along * (ends[name] - starts[name])).requires_grad_() for name in ends
+        }
+        logits = torch_logits(model, points)
+        if logits.shape[1] == 1 and model.classes:
+            logits = torch.hstack([-logits, logits])
+        output = (logits * scale).gather(1, index[:, None]).sum()
+        for name, gradient in zip(points, torch.autograd.grad(output, list(points.values())), strict=True):
+            totals[name] += gradient / steps
+    shares = {name: totals[name] * (ends[name] - starts[name]) for name in ends}
+    found, start = {}, 0
+    for feature in model.blueprint.encoding.features:
+        if isinstance(feature, EmbeddingFeature):
+            found[feature.column] = shares[f"index: {feature.column}"].sum(1)
+        else:
+            found[feature.column] = shares["features"][:, start : start + len(feature.units)].sum(1)
+            start += len(feature.units)
+    return [
+        (row + 1, model.labels[int(index[row])], name, float(values[row]))
+        for row in range(len(index))
+        for name, values in found.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (classifier, {"about": None, "baseline": "mean", "steps": 8}),
+        (classifier, {"about": "mid", "baseline": "SELECT * FROM trees WHERE i = 3", "steps": 5}),
+        (regressor, {"about": None, "baseline": "zeros", "steps": 7}),
+    ],
+)
+@pytest.mark.parametrize("name", ENGINES)
+def test_attributions_are_those_of_pytorchs_autograd(
+    name: str,
+    make: Callable[[Engine], selectron.Model],
+    options: dict[str, Any],
+    engines: Callable[[str], Engine],
+) -> None:
+    model = make(engines("duckdb"))
+    expected = by_torch(model, "trees", **options)
+    if name != "duckdb":
+        model = copied(model, engines(name))
+    found = model.attributions("trees", **options)
+    assert close([tuple(row) for row in found.rows()], expected)
+    assert found.columns == ["row", "about", "column", "attribution"]
+    found.to_table("why")
+    assert len(model.engine.rows(exp.select("*").from_("why"))) == len(expected) == 320
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_attributions_sum_to_the_change_of_the_output(name: str, engines: Callable[[str], Engine]) -> None:
+    model = classifier(engines("duckdb"))
+    logits = torch_logits_of(model, "trees")
+    if name != "duckdb":
+        model = copied(model, engines(name))
+    errors = []
+    for steps in (20, 200):
+        found = model.attributions("trees", about="high", steps=steps)
+        complete = found.completeness()
+        sums = np.zeros(80)
+        for row in found.rows():
+            sums[row.row - 1] += row.attribution
+        place = model.classes.index("high")
+        np.testing.assert_allclose([row.output for row in complete], logits[:, place], rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose([row.total for row in complete], sums, rtol=1e-9, atol=1e-12)
+        assert len({row.baseline for row in complete}) == 1
+        for own in complete:
+            assert own.about == "high"
+            assert own.error == pytest.approx(own.total - (own.output - own.baseline), abs=1e-12)
+        errors.append(max(abs(row.error) for row in complete))
+    # The midpoint rule's error goes with the square of the step.
+    assert errors[1] < 1e-5
+    assert errors[1] < errors[0] / 50
+
+
+def torch_logits_of(model: selectron.Model, source: str) -> Any:
+    blocks = encoded(model, source)
+    for e in model.blueprint.inputs.embeddings:
+        vectors = torch.tensor(model.parameters[f"{e.layer}.vectors"])
+        blocks[e.index] = vectors[blocks[e.index][:, 0].long()]
+    return torch_logits(model, blocks).numpy()
+
+
+def test_a_linear_network_is_attributed_exactly_by_one_step(db: selectron.Database) -> None:
+    table = prepared(db.engine)
+    model = db.train(table, ["size", "mass"], network=selectron.MLP([]), epochs=5, validation=0, name="m")
+    for about in ("size", "mass"):
+        found = model.attributions(table, about=about, steps=1)
+        assert max(abs(row.error) for row in found.completeness()) < 1e-9
+        predicted = [row[-2 if about == "size" else -1] for row in model.predict(table).rows()]
+        np.testing.assert_allclose([row.output for row in found.completeness()], predicted, rtol=1e-12)
+    with pytest.raises(ConfigurationError, match="predicts 2 numbers, and none is named"):
+        model.attributions(table)
+
+
+def test_attributions_of_two_classes_are_those_of_a_logit_and_its_negative(db: selectron.Database) -> None:
+    table = prepared(db.engine)
+    model = db.train(table, "wet", network=selectron.MLP([3]), epochs=3, validation=0)
+    yes, no = (model.attributions(table, about=about, steps=4).rows() for about in ("true", "false"))
+    assert close([row.attribution for row in yes], [-row.attribution for row in no])
+    own = model.attributions(table, steps=4).rows()
+    predicted = [str(row[-3]).lower() for row in model.predict(table).rows()]
+    assert [row.about for row in own[:: len(own) // 80]] == predicted
+
+
+def test_odd_rows_are_attributed_and_bad_requests_are_refused(db: selectron.Database) -> None:
+    model = classifier(db.engine)
+    odd = "SELECT NULL::DOUBLE AS mass, 'unheard of' AS tree, NULL::TEXT AS side, NULL::BOOLEAN AS wet"
+    (row,) = model.attributions(odd, baseline="trees", steps=400).completeness()
+    assert abs(row.error) < 1e-5
+    assert close(
+        [tuple(row) for row in model.attributions(odd, baseline="trees", steps=3).rows()],
+        by_torch(model, odd, None, "trees", 3),
+    )
+    for options, error, message in (
+        ({"about": "huge"}, ConfigurationError, "no class 'huge'. It has high, low, mid"),
+        ({"steps": 0}, ConfigurationError, "steps is 0"),
+        ({"baseline": "SELECT * FROM trees WHERE i < 0"}, DataError, "has no rows"),
+        ({"baseline": "SELECT mass FROM trees"}, ColumnError, "lacks 3 of the model's columns"),
+        ({"baseline": "nowhere"}, DataError, "no table, view or file"),
+    ):
+        with pytest.raises(error, match=message):
+            model.attributions("trees", **options)
+    with pytest.raises(DataError, match="no rows to explain"):
+        model.attributions("SELECT * FROM trees WHERE i < 0")
+    with pytest.raises(ColumnError, match="lacks 1 of the model's columns: 'tree'"):
+        model.attributions("SELECT * EXCLUDE (tree) FROM trees")

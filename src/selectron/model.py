@@ -19,6 +19,7 @@ from selectron.calibration import Calibration, calibration_query
 from selectron.engines.base import Arrays, Engine, Relation
 from selectron.errors import ColumnError, ConfigurationError, DataError
 from selectron.evaluation import Evaluation, classification_query, regression_query
+from selectron.explaining.attribution import Attributions, attributions
 from selectron.explaining.importance import Importance, importance
 from selectron.explaining.subject import Subject
 from selectron.features.encoding import StatisticRow, from_rows
@@ -396,6 +397,48 @@ class Model:
         ['x', 'noise']
         """
         return importance(self.subject(self.judged_rows(source)), repeats=repeats, seed=seed)
+
+    def attributions(
+        self,
+        source: object = None,
+        *,
+        about: str | None = None,
+        baseline: object = "mean",
+        steps: int = 50,
+    ) -> Attributions:
+        """What each column adds to the prediction of each row, by integrated gradients.
+
+        Parameters
+        ----------
+        source
+            The rows; by default the table that was trained on.
+        about
+            The class whose logit is explained, by default the one that is predicted for each row; or the
+            target column.
+        baseline
+            What rows are compared with: ``"mean"``, the mean of the encoded rows; ``"zeros"``, which is the
+            mean of standardized numbers and no category; or a table or query, whose encoded mean is taken.
+        steps
+            How many steps the way from there has; the work is that of so many predictions.
+
+        Returns
+        -------
+        Attributions
+            Its ``rows()`` are :class:`~selectron.explaining.attribution.AttributionRow`.
+
+        Examples
+        --------
+        >>> import selectron
+        >>> db = selectron.connect()
+        >>> rows = "SELECT x, x % 3 AS noise, 3 * x AS y FROM range(101) AS t(x)"
+        >>> linear = selectron.MLP([])
+        >>> model = db.train(rows, "y", task="regression", network=linear, epochs=400, validation=0)
+        >>> found = model.attributions("SELECT 90 AS x, 1 AS noise", baseline=rows)
+        >>> [(row.column, round(row.attribution)) for row in found.rows()]
+        [('x', 120), ('noise', 0)]
+        """
+        subject = self.subject(self.used_rows(source))
+        return attributions(subject, self.parameters, about=about, baseline=baseline, steps=steps)
 
     def subject(self, relation: Relation) -> Subject:
         """The model on some rows, to be explained."""
