@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,10 @@ import pandas as pd
 import pytest
 import torch
 from sqlglot import exp
+from typer.testing import CliRunner
 
 import selectron
+from selectron.cli import app
 from selectron.engines.base import Engine
 from selectron.errors import ColumnError, ConfigurationError, DataError
 from selectron.explaining.importance import start_of
@@ -355,3 +359,165 @@ def test_odd_rows_are_attributed_and_bad_requests_are_refused(db: selectron.Data
         model.attributions("SELECT * FROM trees WHERE i < 0")
     with pytest.raises(ColumnError, match="lacks 1 of the model's columns: 'tree'"):
         model.attributions("SELECT * EXCLUDE (tree) FROM trees")
+
+
+# ---------------------------------------------------------------------------------------- dependence
+
+
+def means_of_predictions(
+    model: selectron.Model, column: str, values: list[Any]
+) -> list[tuple[int, Any, str, float]]:
+    """Partial dependence by predicting changed data frames."""
+    frame: pd.DataFrame = model.engine.frame(exp.select("*").from_("trees"), "pandas")
+    found = []
+    for place, value in enumerate(values):
+        changed = frame.assign(**{column: pd.Series([value] * len(frame), dtype=frame[column].dtype)})
+        predictions = model.predict(changed)
+        outputs = predictions.df()[predictions.columns[-len(model.labels) :]]
+        found += [
+            (place, value, label, float(outputs.iloc[:, number].mean()))
+            for number, label in enumerate(model.labels)
+        ]
+    return found
+
+
+@pytest.mark.parametrize("make", [classifier, regressor])
+@pytest.mark.parametrize("name", ENGINES)
+def test_dependence_is_the_mean_of_predictions_of_changed_rows(
+    name: str, make: Callable[[Engine], selectron.Model], engines: Callable[[str], Engine]
+) -> None:
+    original = make(engines("duckdb"))
+    mass = sorted(float(i * 37 % 101) / 10.0 for i in range(80) if i % 7)
+    grids: dict[str, list[Any]] = {
+        "mass": [float(v) for v in np.percentile(mass, np.linspace(0, 100, 5), method="lower")],
+        "tree": ["ash", "elm", "oak"],
+        "wet": [False, True],
+    }
+    model = original if name == "duckdb" else copied(original, engines(name))
+    for column, values in grids.items():
+        found = model.dependence(column.upper(), "trees", points=5)
+        assert close([tuple(row) for row in found.rows()], means_of_predictions(original, column, values))
+        assert found.columns == ["place", "value", "about", "predicted"]
+    curves = model.dependence("tree", "trees").curves
+    rows = curves.rows()
+    assert len(rows) == 80 * 3 * len(model.labels)
+    for mean in model.dependence("tree", "trees").rows():
+        own = [row.predicted for row in rows if (row.value, row.about) == (mean.value, mean.about)]
+        assert len(own) == 80
+        assert np.mean(own) == pytest.approx(mean.predicted, rel=1e-12)
+    # A row's own value gives its own prediction.
+    trees = model.engine.rows(exp.select("tree").from_("trees").order_by("i"))
+    predicted = original.predict("trees").rows()
+    for row in rows:
+        if trees[row.row - 1][0] == row.value:
+            outputs = predicted[row.row - 1][-len(model.labels) :]
+            assert row.predicted == pytest.approx(outputs[model.labels.index(row.about)], rel=1e-9)
+    curves.to_table("curves")
+    assert len(model.engine.rows(exp.select("*").from_("curves"))) == len(rows)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_grid_can_be_given_with_nulls_and_unheard_of_values(
+    name: str, engines: Callable[[str], Engine]
+) -> None:
+    original = classifier(engines("duckdb"))
+    model = original if name == "duckdb" else copied(original, engines(name))
+    for column, grid in (
+        ("mass", [3, 1e300, -2.5]),
+        ("tree", ["oak", "unheard of"]),
+        ("side", ["south", None]),
+        ("wet", [True, None]),
+    ):
+        found = model.dependence(column, "trees", grid=grid).rows()
+        values = [row.value for row in found[::3]]
+        assert values == grid
+        expected = means_of_predictions(original, column, grid) if None not in grid else None
+        if expected is not None:
+            assert close([row.predicted for row in found], [row[3] for row in expected])
+    null = "SELECT mass, tree, wet, CAST(NULL AS TEXT) AS side FROM trees"
+    expected_rows = np.array([row[-3:] for row in model.predict(null).rows()]).mean(0)
+    found = model.dependence("side", "trees", grid=[None]).rows()
+    np.testing.assert_allclose([row.predicted for row in found], expected_rows, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_moments_have_quantiles_and_can_be_given(name: str, engines: Callable[[str], Engine]) -> None:
+    engine = engines(name)
+    days = pd.date_range("2024-01-01", periods=40, freq="D")
+    frame = pd.DataFrame({"day": days, "sales": np.arange(40.0) + days.day_of_week})
+    # As a user declares it: SQLite knows a moment by its column's type.
+    execute = engine.connection.execute  # type: ignore[attr-defined]
+    execute("CREATE TABLE shop (day TIMESTAMP, sales DOUBLE PRECISION)")
+    for day, sales in zip(frame["day"], frame["sales"], strict=True):
+        execute(f"INSERT INTO shop VALUES ('{day}', {sales})")
+    with selectron.connect() as db:
+        original = db.train(frame, "sales", network=selectron.MLP([3]), epochs=3, validation=0)
+        model = selectron.Database(engine).copy(original)
+        found = model.dependence("day", "shop", points=3).rows()
+        assert [str(row.value)[:10] for row in found] == ["2024-01-01", "2024-01-20", "2024-02-09"]
+        for row, date in zip(found, days[[0, 19, 39]], strict=True):
+            predicted = original.predict(pd.DataFrame({"day": [date]})).rows()[0][-1]
+            assert row.predicted == pytest.approx(predicted, rel=1e-9)
+        again = model.dependence("day", "shop", grid=[days[0].to_pydatetime(), days[19].date()]).rows()
+        assert close([row.predicted for row in again], [row.predicted for row in found[:2]])
+
+
+def test_dependence_refuses_what_makes_no_sense(db: selectron.Database) -> None:
+    model = classifier(db.engine)
+    for options, error, message in (
+        ({"column": "leaf"}, ColumnError, "no feature 'leaf'. Its features are mass, tree, side, wet"),
+        ({"column": "kind"}, ColumnError, "no feature 'kind'"),
+        ({"points": 1}, ConfigurationError, "points is 1"),
+        ({"grid": []}, ConfigurationError, "grid of 'mass' is"),
+        ({"grid": "abc"}, ConfigurationError, "grid of 'mass' is"),
+        (
+            {"grid": ["heavy"]},
+            ConfigurationError,
+            "has the value 'heavy'. Give values of its kind: boolean or",
+        ),
+        ({"column": "wet", "grid": [2.5]}, ConfigurationError, "has the value 2.5"),
+        ({"source": "SELECT * FROM trees WHERE mass IS NULL"}, DataError, "'mass' of the query has no value"),
+        ({"source": "SELECT * FROM trees WHERE i < 0"}, DataError, "no rows to explain"),
+        ({"source": "SELECT mass FROM trees"}, ColumnError, "lacks 3 of the model's columns"),
+    ):
+        arguments: dict[str, Any] = {"column": "mass", "source": "trees", **options}
+        with pytest.raises(error, match=message):
+            model.dependence(**arguments)
+
+
+# ---------------------------------------------------------------------------------------- commands
+
+
+def run(*arguments: str, folder: Path) -> str:
+    """What a command prints."""
+    words = [arguments[0], str(folder / "trees.duckdb"), "--model", "kind", *arguments[1:]]
+    return CliRunner().invoke(app, words, catch_exceptions=False).output
+
+
+def test_commands_print_and_write_what_python_gives(tmp_path: Path) -> None:
+    with selectron.connect(tmp_path / "trees.duckdb") as db:
+        model = classifier(db.engine)
+        importance = model.importance("trees", repeats=2, seed=1).rows()
+        attributions = model.attributions("trees", about="mid", baseline="zeros", steps=5)
+        dependence = model.dependence("tree", "trees")
+        kept: dict[str, Sequence[tuple[Any, ...]]] = {
+            "attribute": attributions.rows(),
+            "dependence": dependence.rows(),
+            "curves": dependence.curves.rows(),
+        }
+    printed = run("importance", "--table", "trees", "--repeats", "2", "--seed", "1", folder=tmp_path)
+    rows = list(csv.reader(printed.splitlines()))
+    assert rows[0] == list(importance[0]._fields)
+    assert [(row[0], float(row[1])) for row in rows[1:]] == [(row.column, row.loss) for row in importance]
+    attribute = ["attribute", "--about", "mid", "--baseline", "zeros", "--steps", "5", "--output", "why"]
+    assert run(*attribute, folder=tmp_path) == "Wrote why.\n"
+    with pytest.raises(DataError, match="already"):
+        run(*attribute, folder=tmp_path)
+    run(*attribute, "--replace", folder=tmp_path)
+    run("dependence", "tree", "--output", str(tmp_path / "by_tree.csv"), folder=tmp_path)
+    run("dependence", "tree", "--individual", "--output", "curves", folder=tmp_path)
+    with selectron.connect(tmp_path / "trees.duckdb") as db:
+        for name, source in (("attribute", "why"), ("dependence", "by_tree.csv"), ("curves", "curves")):
+            path = str(tmp_path / source) if source.endswith(".csv") else source
+            written = db.engine.rows(exp.select("*").from_(db.engine.relation(path).source))
+            assert close(sorted(written), sorted(tuple(row) for row in kept[name]))

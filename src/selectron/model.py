@@ -20,6 +20,7 @@ from selectron.engines.base import Arrays, Engine, Relation
 from selectron.errors import ColumnError, ConfigurationError, DataError
 from selectron.evaluation import Evaluation, classification_query, regression_query
 from selectron.explaining.attribution import Attributions, attributions
+from selectron.explaining.dependence import Dependence, dependence
 from selectron.explaining.importance import Importance, importance
 from selectron.explaining.subject import Subject
 from selectron.features.encoding import StatisticRow, from_rows
@@ -439,6 +440,42 @@ class Model:
         """
         subject = self.subject(self.used_rows(source))
         return attributions(subject, self.parameters, about=about, baseline=baseline, steps=steps)
+
+    def dependence(
+        self, column: str, source: object = None, *, grid: Sequence[Any] | None = None, points: int = 20
+    ) -> Dependence:
+        """How predictions depend on a column: their mean over the rows, if all had one value and another.
+
+        Parameters
+        ----------
+        column
+            A feature of the model.
+        source
+            The rows; by default the table that was trained on.
+        grid
+            Values to take, None for NULL; by default quantiles of a column of numbers or moments, the
+            categories that training rows had, or false and true.
+        points
+            How many quantiles, from the least to the greatest; equal ones count once.
+
+        Returns
+        -------
+        Dependence
+            Its ``rows()`` are :class:`~selectron.explaining.dependence.DependenceRow`, and those of its
+            ``curves`` the predictions of single rows.
+
+        Examples
+        --------
+        >>> import selectron
+        >>> db = selectron.connect()
+        >>> rows = "SELECT x, x % 3 AS noise, x > 49 AS large FROM range(100) AS t(x)"
+        >>> model = db.train(rows, "large", network=selectron.MLP([]), epochs=50, validation=0)
+        >>> found = model.dependence("x", rows, points=3)
+        >>> found.rows()[-1]
+        DependenceRow(place=2, value=99.0, about='true', predicted=0.6...)
+        """
+        subject = self.subject(self.used_rows(source))
+        return dependence(subject, column, grid=grid, points=points)
 
     def subject(self, relation: Relation) -> Subject:
         """The model on some rows, to be explained."""

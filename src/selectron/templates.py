@@ -33,7 +33,7 @@ def filled(template: str, relations: Mapping[str, exp.Query], labels: Sequence[s
 
     >>> rows = exp.select("*").from_("t")
     >>> filled("WITH r AS (SELECT 1) SELECT CHOSEN(p, 'v') FROM r", {"r": rows}, ["a", "b"]).sql("duckdb")
-    'WITH r AS MATERIALIZED (SELECT * FROM t) SELECT CASE WHEN p = 0 THEN "v 0" WHEN p = 1 THEN "v 1" END
+    'WITH r AS (SELECT * FROM t) SELECT CASE WHEN p = 0 THEN "v 0" WHEN p = 1 THEN "v 1" END
      FROM r'
     """
     query = sqlglot.parse_one(template, dialect="duckdb")
@@ -41,9 +41,10 @@ def filled(template: str, relations: Mapping[str, exp.Query], labels: Sequence[s
     with_ = query.args.get("with_") or next(query.find_all(exp.With))
     for cte in with_.expressions:
         if cte.alias in relations:
+            times = sum(table.name == cte.alias for table in query.find_all(exp.Table))
             cte.set("this", relations[cte.alias])
             # Read many times, computed once.
-            cte.set("materialized", True)
+            cte.set("materialized", True if times > 1 else None)
         elif cte.alias in SINGULAR:
             rows = [[integer(place), text(label)] for place, label in enumerate(labels)]
             cte.set("this", listed([SINGULAR[cte.alias], "label"], rows))

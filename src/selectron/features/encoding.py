@@ -22,7 +22,7 @@ from selectron.features.kinds import (
 from selectron.features.targets import ClassTarget, NumberTarget, Target
 from selectron.sql import folded
 
-__all__ = ["Encoding", "StatisticRow", "find_column", "from_rows", "to_rows"]
+__all__ = ["Encoding", "StatisticRow", "find_column", "find_feature", "from_rows", "to_rows"]
 
 KINDS: Final[dict[str, type]] = {
     class_.__name__: class_
@@ -125,6 +125,14 @@ def find_column(columns: Iterable[Column], name: str) -> Column | None:
     known = list(columns)
     exact = [column for column in known if column.name == name]
     loose = [column for column in known if folded(column.name) == folded(name)]
+    return next(iter([*exact, *loose]), None)
+
+
+def find_feature(features: Iterable[Feature], name: str) -> Feature | None:
+    """The feature of a column of that name, likewise."""
+    known = list(features)
+    exact = [feature for feature in known if feature.column == name]
+    loose = [feature for feature in known if folded(feature.column) == folded(name)]
     return next(iter([*exact, *loose]), None)
 
 
