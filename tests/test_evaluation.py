@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,12 @@ import pytest
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
 from sqlglot import exp
+from typer.testing import CliRunner
 
 import selectron
+from selectron.cli import app
 from selectron.engines.base import Engine
+from selectron.engines.duckdb import DuckDB
 from selectron.errors import ColumnError, ConfigurationError
 
 ENGINES = ("duckdb", "sqlite", "postgres")
@@ -30,6 +32,24 @@ def birds(engine: Engine, penguins: str) -> str:
 def trained(engine: Engine, penguins: str, target: Any = "species", **options: Any) -> selectron.Model:
     settings: dict[str, Any] = {"network": selectron.MLP([3]), "epochs": 4, "batch_size": 64, **options}
     return selectron.Database(engine).train(birds(engine, penguins), target, name="birds", **settings)
+
+
+@cache
+def original(target: str | tuple[str, ...], penguins: str) -> selectron.Model:
+    """A model in DuckDB, trained once for all tests that only use it."""
+    return trained(DuckDB(), penguins, target)
+
+
+def on(
+    name: str, target: str | tuple[str, ...], engines: Callable[[str], Engine], penguins: str
+) -> selectron.Model:
+    """The same model on an engine."""
+    model = original(target, penguins)
+    if name == "duckdb":
+        return model
+    engine = engines(name)
+    birds(engine, penguins)
+    return selectron.Database(engine).copy(model)
 
 
 def close(left: Mapping[str, float | None], right: Mapping[str, float | None]) -> bool:
@@ -49,7 +69,7 @@ def predicted(model: selectron.Model, target: str) -> dict[str, list[Any]]:
 def test_each_group_has_the_figures_of_its_rows_alone(
     name: str, engines: Callable[[str], Engine], penguins: str
 ) -> None:
-    model = trained(engines(name), penguins)
+    model = on(name, "species", engines, penguins)
     for by, condition in (("island", "= '{}'"), ("sex", "= '{}'")):
         evaluation = model.evaluate("birds", by=by)
         assert evaluation.metrics == pytest.approx(model.evaluate("birds").metrics, rel=1e-12)
@@ -68,7 +88,7 @@ def test_each_group_has_the_figures_of_its_rows_alone(
 def test_numbers_by_group_are_scikit_learns(
     name: str, engines: Callable[[str], Engine], penguins: str
 ) -> None:
-    model = trained(engines(name), penguins, ["body_mass_g", "flipper_length_mm"])
+    model = on(name, ("body_mass_g", "flipper_length_mm"), engines, penguins)
     found = predicted(model, "body_mass_g")
     groups = model.evaluate("birds", by="SEX").groups
     assert [None if value is None else str(value) for value in groups] == ["female", "male", None]
@@ -92,7 +112,7 @@ def test_numbers_by_group_are_scikit_learns(
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_calibration_is_scikit_learns(name: str, engines: Callable[[str], Engine], penguins: str) -> None:
-    model = trained(engines(name), penguins)
+    model = on(name, "species", engines, penguins)
     found = predicted(model, "species")
     for bins in (1, 4, 10):
         same_calibration(model, found, bins)
@@ -152,8 +172,8 @@ def test_held_out_rows_are_told_apart_by_a_column_that_is_no_feature(
             model.evaluate("birds", by=wrong)
 
 
-def test_what_cannot_be_grouped_or_binned_is_refused(db: selectron.Database, penguins: str) -> None:
-    model = trained(db.engine, penguins)
+def test_what_cannot_be_grouped_or_binned_is_refused(penguins: str) -> None:
+    model = original("species", penguins)
     with pytest.raises(ColumnError, match="cannot be grouped by it"):
         model.evaluate("SELECT *, [1, 2] AS pair FROM birds", by="pair")
     for bins in (0, -1, 101):
@@ -171,13 +191,8 @@ def test_what_cannot_be_grouped_or_binned_is_refused(db: selectron.Database, pen
 def test_the_command_prints_groups_and_bins(tmp_path: Path, penguins: str) -> None:
     with selectron.connect(tmp_path / "birds.duckdb") as db:
         trained(db.engine, penguins)
-    command = ["evaluate", "birds.duckdb", "--model", "birds", "--table", "birds"]
-    printed = subprocess.run(
-        [sys.executable, "-m", "selectron", *command, "--by", "sex", "--calibration", "--bins", "5"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    words = ["evaluate", str(tmp_path / "birds.duckdb"), "--model", "birds", "--table", "birds"]
+    words += ["--by", "sex", "--calibration", "--bins", "5"]
+    printed = CliRunner().invoke(app, words, catch_exceptions=False).output
     for word in ("female", "NULL", "mean predicted", "Brier score", "expected calibration error"):
         assert word in printed

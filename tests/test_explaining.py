@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 import selectron
 from selectron.cli import app
 from selectron.engines.base import Engine
+from selectron.engines.duckdb import DuckDB
 from selectron.errors import ColumnError, ConfigurationError, DataError
 from selectron.explaining.importance import start_of
 from selectron.features.kinds import EmbeddingFeature
@@ -67,6 +69,19 @@ def regressor(engine: Engine, target: Any = "size") -> selectron.Model:
     return selectron.Database(engine).train(prepared(engine), target, network=network, **settings)
 
 
+@cache
+def original(make: Callable[[Engine], selectron.Model]) -> selectron.Model:
+    """A model in DuckDB, trained once for all tests that only use it."""
+    return make(DuckDB())
+
+
+def on(
+    name: str, make: Callable[[Engine], selectron.Model], engines: Callable[[str], Engine]
+) -> selectron.Model:
+    """The same model on an engine."""
+    return original(make) if name == "duckdb" else copied(original(make), engines(name))
+
+
 def copied(model: selectron.Model, engine: Engine) -> selectron.Model:
     """The same model and table on another engine."""
     prepared(engine)
@@ -89,11 +104,11 @@ def close(left: Any, right: Any, tolerance: float = 1e-9) -> bool:
 
 @pytest.mark.parametrize("make", [classifier, regressor])
 def test_importance_is_that_of_columns_shuffled_in_python(
-    make: Callable[[Engine], selectron.Model], db: selectron.Database
+    make: Callable[[Engine], selectron.Model],
 ) -> None:
-    model = make(db.engine)
+    model = original(make)
     score = "accuracy" if model.classes else "r2"
-    frame: pd.DataFrame = db.engine.frame(exp.select("*").from_("trees"), "pandas")
+    frame: pd.DataFrame = model.engine.frame(exp.select("*").from_("trees"), "pandas")
     base = model.evaluate("trees")
     found = {row.column: row for row in model.importance("trees", repeats=3, seed=5).rows()}
     assert list(found) == sorted(found, key=lambda name: -found[name].loss)
@@ -129,9 +144,8 @@ def mean_loss(model: selectron.Model, evaluation: selectron.Evaluation) -> float
 def test_importance_is_the_same_on_every_engine(
     name: str, make: Callable[[Engine], selectron.Model], engines: Callable[[str], Engine]
 ) -> None:
-    original = make(engines("duckdb"))
-    expected = original.importance("trees", repeats=2, seed=3)
-    model = copied(original, engines(name))
+    expected = original(make).importance("trees", repeats=2, seed=3)
+    model = on(name, make, engines)
     importance = model.importance("trees", repeats=2, seed=3)
     assert close(importance.rows(), expected.rows())
     assert not close(model.importance("trees", repeats=2, seed=4).rows(), expected.rows())
@@ -153,8 +167,8 @@ def test_importance_is_of_the_held_out_rows_unless_others_are_named(db: selectro
     )
 
 
-def test_importance_refuses_what_it_cannot_judge(db: selectron.Database) -> None:
-    model = classifier(db.engine)
+def test_importance_refuses_what_it_cannot_judge() -> None:
+    model = original(classifier)
     with pytest.raises(DataError, match="no rows to explain"):
         model.importance("SELECT * FROM trees WHERE i < 0")
     with pytest.raises(DataError, match="No rows were held out"):
@@ -270,23 +284,19 @@ def test_attributions_are_those_of_pytorchs_autograd(
     options: dict[str, Any],
     engines: Callable[[str], Engine],
 ) -> None:
-    model = make(engines("duckdb"))
-    expected = by_torch(model, "trees", **options)
-    if name != "duckdb":
-        model = copied(model, engines(name))
+    expected = by_torch(original(make), "trees", **options)
+    model = on(name, make, engines)
     found = model.attributions("trees", **options)
     assert close([tuple(row) for row in found.rows()], expected)
     assert found.columns == ["row", "about", "column", "attribution"]
-    found.to_table("why")
+    found.to_table("why", replace=True)
     assert len(model.engine.rows(exp.select("*").from_("why"))) == len(expected) == 320
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_attributions_sum_to_the_change_of_the_output(name: str, engines: Callable[[str], Engine]) -> None:
-    model = classifier(engines("duckdb"))
-    logits = torch_logits_of(model, "trees")
-    if name != "duckdb":
-        model = copied(model, engines(name))
+    logits = torch_logits_of(original(classifier), "trees")
+    model = on(name, classifier, engines)
     errors = []
     for steps in (20, 200):
         found = model.attributions("trees", about="high", steps=steps)
@@ -337,8 +347,8 @@ def test_attributions_of_two_classes_are_those_of_a_logit_and_its_negative(db: s
     assert [row.about for row in own[:: len(own) // 80]] == predicted
 
 
-def test_odd_rows_are_attributed_and_bad_requests_are_refused(db: selectron.Database) -> None:
-    model = classifier(db.engine)
+def test_odd_rows_are_attributed_and_bad_requests_are_refused() -> None:
+    model = original(classifier)
     odd = "SELECT NULL::DOUBLE AS mass, 'unheard of' AS tree, NULL::TEXT AS side, NULL::BOOLEAN AS wet"
     (row,) = model.attributions(odd, baseline="trees", steps=400).completeness()
     assert abs(row.error) < 1e-5
@@ -386,17 +396,18 @@ def means_of_predictions(
 def test_dependence_is_the_mean_of_predictions_of_changed_rows(
     name: str, make: Callable[[Engine], selectron.Model], engines: Callable[[str], Engine]
 ) -> None:
-    original = make(engines("duckdb"))
     mass = sorted(float(i * 37 % 101) / 10.0 for i in range(80) if i % 7)
     grids: dict[str, list[Any]] = {
         "mass": [float(v) for v in np.percentile(mass, np.linspace(0, 100, 5), method="lower")],
         "tree": ["ash", "elm", "oak"],
         "wet": [False, True],
     }
-    model = original if name == "duckdb" else copied(original, engines(name))
+    model = on(name, make, engines)
     for column, values in grids.items():
         found = model.dependence(column.upper(), "trees", points=5)
-        assert close([tuple(row) for row in found.rows()], means_of_predictions(original, column, values))
+        assert close(
+            [tuple(row) for row in found.rows()], means_of_predictions(original(make), column, values)
+        )
         assert found.columns == ["place", "value", "about", "predicted"]
     curves = model.dependence("tree", "trees").curves
     rows = curves.rows()
@@ -407,12 +418,12 @@ def test_dependence_is_the_mean_of_predictions_of_changed_rows(
         assert np.mean(own) == pytest.approx(mean.predicted, rel=1e-12)
     # A row's own value gives its own prediction.
     trees = model.engine.rows(exp.select("tree").from_("trees").order_by("i"))
-    predicted = original.predict("trees").rows()
+    predicted = original(make).predict("trees").rows()
     for row in rows:
         if trees[row.row - 1][0] == row.value:
             outputs = predicted[row.row - 1][-len(model.labels) :]
             assert row.predicted == pytest.approx(outputs[model.labels.index(row.about)], rel=1e-9)
-    curves.to_table("curves")
+    curves.to_table("curves", replace=True)
     assert len(model.engine.rows(exp.select("*").from_("curves"))) == len(rows)
 
 
@@ -420,8 +431,7 @@ def test_dependence_is_the_mean_of_predictions_of_changed_rows(
 def test_a_grid_can_be_given_with_nulls_and_unheard_of_values(
     name: str, engines: Callable[[str], Engine]
 ) -> None:
-    original = classifier(engines("duckdb"))
-    model = original if name == "duckdb" else copied(original, engines(name))
+    model = on(name, classifier, engines)
     for column, grid in (
         ("mass", [3, 1e300, -2.5]),
         ("tree", ["oak", "unheard of"]),
@@ -431,7 +441,7 @@ def test_a_grid_can_be_given_with_nulls_and_unheard_of_values(
         found = model.dependence(column, "trees", grid=grid).rows()
         values = [row.value for row in found[::3]]
         assert values == grid
-        expected = means_of_predictions(original, column, grid) if None not in grid else None
+        expected = means_of_predictions(original(classifier), column, grid) if None not in grid else None
         if expected is not None:
             assert close([row.predicted for row in found], [row[3] for row in expected])
     null = "SELECT mass, tree, wet, CAST(NULL AS TEXT) AS side FROM trees"
@@ -451,19 +461,19 @@ def test_moments_have_quantiles_and_can_be_given(name: str, engines: Callable[[s
     for day, sales in zip(frame["day"], frame["sales"], strict=True):
         execute(f"INSERT INTO shop VALUES ('{day}', {sales})")
     with selectron.connect() as db:
-        original = db.train(frame, "sales", network=selectron.MLP([3]), epochs=3, validation=0)
-        model = selectron.Database(engine).copy(original)
+        shop = db.train(frame, "sales", network=selectron.MLP([3]), epochs=3, validation=0)
+        model = selectron.Database(engine).copy(shop)
         found = model.dependence("day", "shop", points=3).rows()
         assert [str(row.value)[:10] for row in found] == ["2024-01-01", "2024-01-20", "2024-02-09"]
         for row, date in zip(found, days[[0, 19, 39]], strict=True):
-            predicted = original.predict(pd.DataFrame({"day": [date]})).rows()[0][-1]
+            predicted = shop.predict(pd.DataFrame({"day": [date]})).rows()[0][-1]
             assert row.predicted == pytest.approx(predicted, rel=1e-9)
         again = model.dependence("day", "shop", grid=[days[0].to_pydatetime(), days[19].date()]).rows()
         assert close([row.predicted for row in again], [row.predicted for row in found[:2]])
 
 
-def test_dependence_refuses_what_makes_no_sense(db: selectron.Database) -> None:
-    model = classifier(db.engine)
+def test_dependence_refuses_what_makes_no_sense() -> None:
+    model = original(classifier)
     for options, error, message in (
         ({"column": "leaf"}, ColumnError, "no feature 'leaf'. Its features are mass, tree, side, wet"),
         ({"column": "kind"}, ColumnError, "no feature 'kind'"),
