@@ -143,6 +143,7 @@ def test_every_command_has_help() -> None:
     commands = group.commands  # type: ignore[attr-defined]
     assert set(commands) == {
         *("train", "evaluate", "predict", "sql", "models", "show", "log", "drop"),
+        *("verify", "importance", "attribute", "dependence"),
         *("explain", "copy", "trace"),
     }
     for command in commands.values():
