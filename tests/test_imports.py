@@ -37,24 +37,34 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "strategies": "errors sql program engines.base layouts",
         "planning": "errors engines.base program layouts strategies",
         # What a user holds: thin faces over the layers, themselves in order.
-        "evaluation": "errors sql",
+        "templates": "sql",
+        "calibration": "errors sql templates",
+        "evaluation": "calibration templates",
+        "breakdown": "errors engines.base features evaluation templates",
         "blueprint": "errors sql serialization network program training features layouts strategies",
         "trainer": "errors sql engines.base program features layouts store strategies planning blueprint",
         "statements": "errors sql engines.base program features layouts strategies planning blueprint "
         "trainer",
         "tracing": "sql engines.base program features layouts strategies planning blueprint",
         "preparation": "errors sql engines.base features blueprint trainer",
-        "prediction": "errors sql engines.base program features layouts store blueprint",
+        "forms": "sql program layouts",
+        "prediction": "errors sql engines.base program features forms layouts store blueprint",
         "portable": "errors sql combination engines.base program features blueprint prediction",
-        "model": "errors sql engines.base program features layouts store planning blueprint evaluation "
-        "portable prediction preparation statements tracing trainer",
+        "verification": "errors sql engines.base features program blueprint prediction",
+        "outputs": "errors sql engines.base",
+        "explaining": "errors sql engines.base program training features layouts blueprint outputs "
+        "prediction templates",
+        "model": "errors sql engines.base program features layouts store planning blueprint breakdown "
+        "calibration evaluation explaining outputs portable prediction preparation statements tracing "
+        "trainer verification",
         "database": "errors sql version network training engines.base engines.connect features layouts store "
         "planning blueprint model preparation trainer",
         "estimators": "errors sql network training engines.base engines.* features store blueprint "
         "prediction model database",
-        "cli": "errors version network training planning engines.files features evaluation model database "
-        "tracing trainer",
-        "__init__": "errors version network training features evaluation model database trainer estimators",
+        "cli": "errors version network training planning engines.files features calibration evaluation model "
+        "database explaining outputs tracing trainer verification",
+        "__init__": "errors version network training features calibration evaluation model database trainer "
+        "estimators verification",
         "__main__": "cli",
     }.items()
 }

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from selectron.calibration import Calibration
 from selectron.database import Database, connect
 from selectron.errors import (
     ColumnError,
@@ -49,6 +50,7 @@ from selectron.training.schedules import (
     StepDecay,
     WarmUp,
 )
+from selectron.verification import Verification
 from selectron.version import __version__
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "BinaryCrossEntropy",
+    "Calibration",
     "ColumnError",
     "ConfigurationError",
     "ConstantRate",
@@ -96,6 +99,7 @@ __all__ = [
     "TargetError",
     "TrainingError",
     "TrainingInterrupted",
+    "Verification",
     "WarmUp",
     "__version__",
     "connect",

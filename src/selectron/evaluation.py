@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import sqlglot
 from sqlglot import exp
 
-from selectron.sql import column, integer, text
+from selectron.calibration import Calibration
+from selectron.templates import filled
 
 __all__ = ["Evaluation", "classification_query", "regression_query"]
 
@@ -118,12 +118,18 @@ class Evaluation:
         The figures of each class, or of each target column.
     confusion
         For classes, how many rows of each class (first key) were predicted as which (second key).
+    groups
+        Where a column was named to tell rows apart by, the evaluation of each of its values; None is NULL.
+    calibration
+        Where it was asked for, how predicted probabilities compare with what was observed.
     """
 
     rows: int
     metrics: Mapping[str, float | None]
     by_class: Mapping[str, Mapping[str, float | None]]
     confusion: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    groups: Mapping[Any, Evaluation] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
     def __getitem__(self, metric: str) -> float | None:
         return self.metrics[metric]
@@ -148,51 +154,18 @@ class Evaluation:
             else:
                 by_class.setdefault(about, {})[metric] = value
         square = {
-            actual: {label: confusion[actual][label] for label in labels} for actual in labels if confusion
+            actual: {label: confusion.get(actual, {}).get(label, 0) for label in labels}
+            for actual in labels
+            if confusion
         }
         return Evaluation(rows, metrics, by_class, square)
 
 
-def classification_query(scored: exp.Select, labels: list[str]) -> exp.Query:
+def classification_query(scored: exp.Select, labels: Sequence[str]) -> exp.Query:
     """The figures of a query that gives actual, predicted, ``"probability <place>"`` and loss."""
-    return filled(CLASSIFICATION, scored, "classes", labels)
+    return filled(CLASSIFICATION, {"scored": scored}, labels)
 
 
-def regression_query(scored: exp.Select, targets: list[str]) -> exp.Query:
+def regression_query(scored: exp.Select, targets: Sequence[str]) -> exp.Query:
     """The figures of a query that gives ``"actual <place>"`` and ``"predicted <place>"``."""
-    return filled(REGRESSION, scored, "targets", targets)
-
-
-def filled(template: str, scored: exp.Select, relation: str, labels: list[str]) -> exp.Query:
-    """A template with the scored rows and the labels put in.
-
-    ``CHOSEN(place, 'name')`` stands for the scored column ``"name <place>"`` of each place.
-    """
-    query = sqlglot.parse_one(template, dialect="duckdb")
-    assert isinstance(query, exp.Query)
-    with_ = query.args.get("with_") or next(query.find_all(exp.With))
-    for cte in with_.expressions:
-        if cte.alias == "scored":
-            cte.set("this", scored)
-            # Read many times, computed once.
-            cte.set("materialized", True)
-        elif cte.alias == relation:
-            tuples = [exp.Tuple(expressions=[integer(i), text(label)]) for i, label in enumerate(labels)]
-            names = [exp.to_identifier(name) for name in (SINGULAR[relation], "label")]
-            alias = exp.TableAlias(this=exp.to_identifier("listed"), columns=names)
-            cte.set("this", exp.select("*").from_(exp.Values(expressions=tuples, alias=alias), copy=False))
-    for call in list(query.find_all(exp.Anonymous)):
-        if call.name.upper() == "CHOSEN":
-            place, name = call.expressions
-            branches = [
-                exp.If(
-                    this=exp.EQ(this=place.copy(), expression=integer(number)),
-                    true=column(f"{name.name} {number}"),
-                )
-                for number in range(len(labels))
-            ]
-            call.replace(exp.Case(ifs=branches))
-    return query
-
-
-SINGULAR: Final = {"classes": "class", "targets": "target"}
+    return filled(REGRESSION, {"scored": scored}, targets)

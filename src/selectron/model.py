@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 from sqlglot import exp
 
 from selectron.blueprint import Blueprint, Specification
+from selectron.breakdown import GROUP, by_group, group_column, groups_from_rows
+from selectron.calibration import Calibration, calibration_query
 from selectron.engines.base import Arrays, Engine, Relation
 from selectron.errors import ColumnError, ConfigurationError, DataError, SelectronError
 from selectron.evaluation import Evaluation, classification_query, regression_query
+from selectron.explaining.attribution import Attributions, attributions
+from selectron.explaining.dependence import Dependence, dependence
+from selectron.explaining.importance import Importance, importance
+from selectron.explaining.subject import Subject
 from selectron.features.encoding import StatisticRow, from_rows
 from selectron.features.learn import resolve_columns
 from selectron.features.rows import HELD_OUT, Split, arranged_rows
 from selectron.features.targets import ClassTarget
 from selectron.layouts.base import BatchPlan, Layout
+from selectron.outputs import Output
 from selectron.planning import Choice, choose, layout_of, parse_layout, parse_strategy
 from selectron.portable import portable_query, table_named, written
 from selectron.portable.dbt import CONFIGURATION, escape, reference
@@ -39,16 +47,14 @@ from selectron.statements import step_statement, training_script, training_state
 from selectron.store.store import LogRow, ModelRecord, Store
 from selectron.tracing import Trace
 from selectron.trainer import ROWS, Progress, Trainer, stored_values
+from selectron.verification import TOLERANCE, Verification, verify
 
 __all__ = ["SQL_KINDS", "Model", "Predictions", "chosen"]
 
 SQL_KINDS: Final = ("predict", "train", "evaluate", "step", "script")
 
-# How a file of predictions is written, by the end of its name.
-FORMATS: Final = (".csv", ".parquet", ".json")
 
-
-class Predictions:
+class Predictions(Output):
     """Predictions that are a query, run when they are asked for."""
 
     def __init__(
@@ -58,10 +64,9 @@ class Predictions:
         build: Callable[[Weights], exp.Select],
         source: object,
     ) -> None:
-        self.engine = model.engine
+        super().__init__(model.engine, query)
         self.store = model.store
         self.model = model
-        self.query = query
         self.build = build
         self.source = source
 
@@ -78,11 +83,6 @@ class Predictions:
         """The query without functions of ours, for views and for text, which outlive the connection."""
         return self.build(self.model.weights(plain=True))
 
-    @property
-    def columns(self) -> list[str]:
-        """The names of the columns."""
-        return [str(name) for name in self.query.named_selects]
-
     def select(self, names: Sequence[str], limit: int) -> list[tuple[Any, ...]]:
         """The first rows, of some of the columns."""
         query = exp.select(*map(column, names)).from_(self.query.subquery("predicted")).limit(limit)
@@ -91,29 +91,6 @@ class Predictions:
     def rows(self, limit: int | None = None) -> list[tuple[Any, ...]]:
         """The rows as tuples, the first `limit` if given."""
         return self.engine.rows(self.query if limit is None else self.query.limit(limit))
-
-    def df(self) -> Any:
-        """The rows as a pandas data frame."""
-        return self.engine.frame(self.query, "pandas")
-
-    def pl(self) -> Any:
-        """The rows as a Polars data frame."""
-        return self.engine.frame(self.query, "polars")
-
-    def arrow(self) -> Any:
-        """The rows as an Arrow table."""
-        return self.engine.frame(self.query, "arrow")
-
-    def to_table(self, name: str, *, replace: bool = False) -> None:
-        """Write the rows into a new table.
-
-        Raises
-        ------
-        DataError
-            If there is a table of that name, unless `replace` says to replace it.
-        """
-        self.check_free(name, replace)
-        self.engine.create_table(name, self.query, replace=replace)
 
     def to_view(self, name: str, *, replace: bool = False) -> None:
         """Make a view that follows the model: its checkpoints, and new versions once they are trained.
@@ -130,25 +107,6 @@ class Predictions:
         with self.engine.transaction():
             self.engine.create_view(name, self.lasting, replace=replace)
             self.store.record_view(self.model.record.model_id, "prediction", name, str(self.source))
-
-    def to_file(self, path: str | Path) -> None:
-        """Write the rows into a .csv, .parquet or .json file."""
-        end = Path(path).suffix.lower()
-        if end not in FORMATS:
-            raise ConfigurationError(
-                f"{str(path)!r} is no file that can be written.", hint=f"Use one of {', '.join(FORMATS)}."
-            )
-        self.engine.export(self.query, str(path))
-
-    def check_free(self, name: str, replace: bool) -> None:
-        if not name.strip():
-            raise ConfigurationError("The output needs a name.")
-        if folded(name).startswith("selectron_"):
-            raise DataError(f"{name!r} begins as the tables of models do.", hint="Name the output otherwise.")
-        if not replace and self.engine.has_table(name):
-            raise DataError(
-                f"There is a table or view {name!r} already.", hint="Name another, or say to replace it."
-            )
 
 
 class Model:
@@ -307,41 +265,115 @@ class Model:
                 # Its table no longer fits, or is gone: it stays with the version it was made for.
                 continue
 
-    def evaluate(self, source: object = None) -> Evaluation:
+    def evaluate(
+        self, source: object = None, *, by: str | None = None, calibration: bool = False, bins: int = 10
+    ) -> Evaluation:
         """Judge predictions on rows whose target is known.
 
         Parameters
         ----------
         source
             A table, view, query, file or data frame; by default the rows that were held out in training.
+        by
+            A column of it: the figures of each of its values are in ``groups``, NULL's under None.
+        calibration
+            Whether to compare predicted probabilities with what was observed, too.
+        bins
+            How many bins of equal width the probabilities are cut into for that.
 
         Raises
         ------
         DataError
             If there is no row to judge, or the table has classes that the model does not know.
+        ColumnError
+            If the table does not fit the model, or has no column `by`.
+        ConfigurationError
+            If calibration is asked of a model that predicts numbers.
         """
-        query = self.evaluation_query(source)
-        evaluation = Evaluation.from_rows(self.engine.rows(query), self.labels)
+        if calibration and not self.classes:
+            raise ConfigurationError(
+                f"Model {self.name!r} predicts numbers, and only probabilities can be calibrated.",
+                hint="Leave calibration out.",
+            )
+        relation = self.judged_rows(source, by)
+        by = None if by is None else group_column(self.engine.columns(relation), by, relation.label)
+        evaluation = Evaluation.from_rows(self.engine.rows(self.figures(relation)), self.labels)
         if evaluation.rows == 0:
             raise DataError(
                 "There is no row to evaluate on, with a known target.", hint="Name a table that has some."
             )
+        if by is not None:
+            query = by_group(self.scored(relation, {GROUP: by}), self.labels, classes=bool(self.classes))
+            groups = groups_from_rows(self.engine.rows(query), self.labels)
+            evaluation = replace(evaluation, groups=groups)
+        if calibration:
+            found = self.engine.rows(calibration_query(self.scored(relation), self.classes, bins))
+            evaluation = replace(evaluation, calibration=Calibration.from_rows(found, self.classes, bins))
         return evaluation
+
+    def verify(self, source: object = None, *, tolerance: float = TOLERANCE) -> Verification:
+        """Compare the database's predictions with NumPy's, on the same rows.
+
+        Parameters
+        ----------
+        source
+            A table, view, query, file or data frame; by default the one that was trained on.
+        tolerance
+            How much a probability or a number may differ; numbers beyond 1 by so much of themselves.
+
+        Raises
+        ------
+        ColumnError
+            If the table does not fit the model.
+        DataError
+            If there are no rows.
+
+        Examples
+        --------
+        >>> import selectron
+        >>> db = selectron.connect()
+        >>> rows = "SELECT x, x > 4 AS large FROM range(10) AS t(x)"
+        >>> model = db.train(rows, "large", network=selectron.MLP([2]), epochs=3, validation=0)
+        >>> verified = model.verify("SELECT x FROM range(1000) AS t(x)")
+        >>> verified.passed, verified.rows
+        (True, 1000)
+        """
+        relation = self.used_rows(source)
+        return verify(self.engine, self.blueprint, relation, self.weights(), self.parameters, tolerance)
+
+    def used_rows(self, source: object) -> Relation:
+        """The rows that the model is used on, checked; the table that was trained on if none are given."""
+        if source is None:
+            relation = self.training_relation(None)
+        else:
+            relation = self.engine.relation(source)
+            self.blueprint.encoding.check(self.engine.columns(relation), relation.label, target=False)
+        self.refuse_nulls(relation)
+        return relation
 
     def evaluation_query(self, source: object) -> exp.Query:
         """The statement that judges predictions."""
+        return self.figures(self.judged_rows(source))
+
+    def judged_rows(self, source: object, by: str | None = None) -> Relation:
+        """The rows that predictions are judged on, checked: those held out if none are given."""
         if source is None:
-            relation = self.held_out_rows()
+            relation = self.held_out_rows(() if by is None else (by,))
         else:
             relation = self.engine.relation(source)
             self.blueprint.encoding.check(self.engine.columns(relation), relation.label, target=True)
         self.refuse_unknown_classes(relation)
         self.refuse_nulls(relation)
-        scored = scored_query(self.engine.abilities, self.blueprint, relation, self.weights())
-        target = self.blueprint.encoding.target
-        if isinstance(target, ClassTarget):
-            return classification_query(scored, list(target.classes))
-        return regression_query(scored, list(target.columns))
+        return relation
+
+    def scored(self, relation: Relation, beside: Mapping[str, str] = MappingProxyType({})) -> exp.Select:
+        """The actual and predicted values of rows, with columns of theirs beside them."""
+        return scored_query(self.engine.abilities, self.blueprint, relation, self.weights(), beside)
+
+    def figures(self, relation: Relation) -> exp.Query:
+        """The figures of quality over rows, as a query."""
+        query = classification_query if self.classes else regression_query
+        return query(self.scored(relation), self.labels)
 
     def weights(self, *, plain: bool = False) -> Weights:
         """The current checkpoint's parameters, for a forward pass: without our functions if it is `plain`."""
@@ -351,21 +383,29 @@ class Model:
             abilities, self.store, self.record.model_id, self.blueprint, values, plain=plain
         )
 
-    def held_out_rows(self) -> Relation:
-        """The rows that were held out, found again in the table that was trained on."""
+    def held_out_rows(self, beside: Sequence[str] = ()) -> Relation:
+        """The rows that were held out, found again in the table that was trained on.
+
+        `beside` are columns that are wanted besides those that the model needs.
+        """
         if not self.blueprint.specification.plan.held_out_rows:
             raise DataError("No rows were held out in training.", hint="Name a table to evaluate on.")
-        rows = self.arranged().subquery("arranged")
+        rows = self.arranged(beside=beside).subquery("arranged")
         held = exp.select("*").from_(rows).where(column(HELD_OUT))
         return Relation(held.subquery("held_out"), "the held-out rows")
 
-    def arranged(self, source: object = None) -> exp.Select:
+    def arranged(self, source: object = None, *, beside: Sequence[str] = ()) -> exp.Select:
         """The training table's rows in their order, as they were prepared for training."""
         relation = self.training_relation(source)
         specification = self.blueprint.specification
         split = split_of(self.engine, specification)
         needed = needed_columns(specification, self.blueprint.encoding)
-        return arranged_rows(relation, needed, specification.target, split)
+        for own in (relation, split.relation) if beside else ():
+            if own is not None:
+                resolve_columns(self.engine.columns(own), beside, own.label)
+        known = {folded(name) for name in needed}
+        more = [name for name in beside if folded(name) not in known]
+        return arranged_rows(relation, [*needed, *more], specification.target, split)
 
     def training_relation(self, source: object) -> Relation:
         """The table that was trained on, or the one that is given in its place."""
@@ -421,6 +461,118 @@ class Model:
                     f"Column {name!r} of {relation.label} has {count} NULLs, and the model refuses them.",
                     hint="Fill them in a query, or train with nulls='impute'.",
                 )
+
+    # Explaining ------------------------------------------------------------------------------
+
+    def importance(self, source: object = None, *, repeats: int = 5, seed: int = 0) -> Importance:
+        """How much worse predictions get when a column's values are shuffled, for each feature column.
+
+        Parameters
+        ----------
+        source
+            Rows whose target is known; by default those that were held out in training.
+        repeats
+            How often each column is shuffled.
+        seed
+            Decides the shuffles.
+
+        Returns
+        -------
+        Importance
+            Its ``rows()`` are :class:`~selectron.explaining.importance.ImportanceRow`.
+
+        Examples
+        --------
+        >>> import selectron
+        >>> db = selectron.connect()
+        >>> rows = "SELECT x, x % 3 AS noise, x > 49 AS large FROM range(100) AS t(x)"
+        >>> model = db.train(rows, "large", network=selectron.MLP([]), epochs=50, validation=0)
+        >>> [row.column for row in model.importance(rows).rows()]
+        ['x', 'noise']
+        """
+        return importance(self.subject(self.judged_rows(source)), repeats=repeats, seed=seed)
+
+    def attributions(
+        self,
+        source: object = None,
+        *,
+        about: str | None = None,
+        baseline: object = "mean",
+        steps: int = 50,
+    ) -> Attributions:
+        """What each column adds to the prediction of each row, by integrated gradients.
+
+        Parameters
+        ----------
+        source
+            The rows; by default the table that was trained on.
+        about
+            The class whose logit is explained, by default the one that is predicted for each row; or the
+            target column.
+        baseline
+            What rows are compared with: ``"mean"``, the mean of the encoded rows; ``"zeros"``, which is the
+            mean of standardized numbers and no category; or a table or query, whose encoded mean is taken.
+        steps
+            How many steps the way from there has; the work is that of so many predictions.
+
+        Returns
+        -------
+        Attributions
+            Its ``rows()`` are :class:`~selectron.explaining.attribution.AttributionRow`.
+
+        Examples
+        --------
+        >>> import selectron
+        >>> db = selectron.connect()
+        >>> rows = "SELECT x, x % 3 AS noise, 3 * x AS y FROM range(101) AS t(x)"
+        >>> linear = selectron.MLP([])
+        >>> model = db.train(rows, "y", task="regression", network=linear, epochs=400, validation=0)
+        >>> found = model.attributions("SELECT 90 AS x, 1 AS noise", baseline=rows)
+        >>> [(row.column, round(row.attribution)) for row in found.rows()]
+        [('x', 120), ('noise', 0)]
+        """
+        subject = self.subject(self.used_rows(source))
+        return attributions(subject, self.parameters, about=about, baseline=baseline, steps=steps)
+
+    def dependence(
+        self, column: str, source: object = None, *, grid: Sequence[Any] | None = None, points: int = 20
+    ) -> Dependence:
+        """How predictions depend on a column: their mean over the rows, if all had one value and another.
+
+        Parameters
+        ----------
+        column
+            A feature of the model.
+        source
+            The rows; by default the table that was trained on.
+        grid
+            Values to take, None for NULL; by default quantiles of a column of numbers or moments, the
+            categories that training rows had, or false and true.
+        points
+            How many quantiles, from the least to the greatest; equal ones count once.
+
+        Returns
+        -------
+        Dependence
+            Its ``rows()`` are :class:`~selectron.explaining.dependence.DependenceRow`, and those of its
+            ``curves`` the predictions of single rows.
+
+        Examples
+        --------
+        >>> import selectron
+        >>> db = selectron.connect()
+        >>> rows = "SELECT x, x % 3 AS noise, x > 49 AS large FROM range(100) AS t(x)"
+        >>> model = db.train(rows, "large", network=selectron.MLP([]), epochs=50, validation=0)
+        >>> found = model.dependence("x", rows, points=3)
+        >>> found.rows()[-1]
+        DependenceRow(place=2, value=99.0, about='true', predicted=0.6...)
+        """
+        subject = self.subject(self.used_rows(source))
+        return dependence(subject, column, grid=grid, points=points)
+
+    def subject(self, relation: Relation) -> Subject:
+        """The model on some rows, to be explained."""
+        return Subject(self.engine, self.blueprint, self.weights(), relation)
 
     # Training on -----------------------------------------------------------------------------
 

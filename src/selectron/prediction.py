@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from sqlglot import exp
@@ -12,8 +13,8 @@ from selectron.blueprint import Blueprint
 from selectron.engines.base import Abilities, Arrays, Column, Recursion, Relation, SqlFunction
 from selectron.errors import ColumnError
 from selectron.features.targets import ClassTarget
-from selectron.layouts import arrays as lists
-from selectron.layouts import columns, functions
+from selectron.forms import BY_COLUMNS, BY_FUNCTIONS, BY_LISTS, Form
+from selectron.layouts import columns
 from selectron.layouts.columns import element_name, elements
 from selectron.layouts.stages import Stage, chained
 from selectron.layouts.storage import array_from_rows
@@ -25,9 +26,12 @@ from selectron.store.schema import PARAMETERS
 from selectron.store.store import Store
 
 __all__ = [
+    "INDEX",
     "OWN",
     "Weights",
+    "class_index",
     "forward_query",
+    "input_values",
     "plain_forward",
     "predict_function",
     "predict_query",
@@ -35,6 +39,7 @@ __all__ = [
     "predicted_values",
     "prediction_columns",
     "probabilities",
+    "program_query",
     "scored_query",
     "stored_weights",
 ]
@@ -49,72 +54,16 @@ GREATEST: Final = "greatest probability"
 MOST_PIVOTED: Final = 500
 
 
-Forward = tuple[dict[str, Expression], list[Stage]]
-# How a program is lowered: from what feeds it, for each tensor its units, and from known parameters.
-Feeding = Callable[[Program, Mapping[str, Sequence[Expression]], Mapping[str, Array]], Forward]
-
-
-def by_lists(
-    program: Program, tensors: Mapping[str, Sequence[Expression]], constants: Mapping[str, Array]
-) -> Forward:
-    """What a row is fed, and the stages, where a row's part of a tensor is a list."""
-    fed: dict[str, Expression] = {
-        name: units[0] if len(units) == 1 else exp.Array(expressions=list(units))
-        for name, units in tensors.items()
-        if units
-    }
-    lowered = lists.lower(program, batch_in_rows=True)
-    split: list[tuple[str, Expression]] = []
-    for name, tensor in program.outputs.items():
-        for i, j in elements(tensor.shape):
-            value: Expression = column(name)
-            if tensor.shape[1] != 1:
-                value = exp.Bracket(this=value, expressions=[integer(j + 1)], offset=1)
-                split.append((element_name(name, tensor.shape, i, j), value))
-    stages = [*lowered.stages, Stage(tuple(lowered.outputs.items()))]
-    return fed, [*stages, Stage(tuple(split))] if split else stages
-
-
-def by_columns(
-    program: Program, tensors: Mapping[str, Sequence[Expression]], constants: Mapping[str, Array]
-) -> Forward:
-    """What a row is fed, and the stages, where each unit is a column."""
-    fed = {
-        element_name(name, (BATCH, len(units)), 0, unit): value
-        for name, units in tensors.items()
-        for unit, value in enumerate(units)
-    }
-    lowered = columns.lower(program, constants)
-    outputs = [element for name in program.outputs for element in lowered.outputs[name]]
-    return fed, [*lowered.phases[0].once, *lowered.phases[0].rows, Stage(tuple(outputs))]
-
-
-def by_functions(
-    program: Program, tensors: Mapping[str, Sequence[Expression]], constants: Mapping[str, Array]
-) -> Forward:
-    """What a row is fed, and the stages, where a row's part of a tensor is one value for our functions."""
-    fed = {name: functions.tensor_of_row(units) for name, units in tensors.items() if units}
-    lowered = functions.lower(program, constants)
-    split = [
-        (element_name(name, tensor.shape, i, j), functions.call("element", column(name), integer(j)))
-        for name, tensor in program.outputs.items()
-        for i, j in elements(tensor.shape)
-        if tensor.shape[1] != 1
-    ]
-    stages = [*lowered.stages, Stage(tuple(lowered.outputs.items()))]
-    return fed, [*stages, Stage(tuple(split))] if split else stages
-
-
 @dataclass(frozen=True)
 class Weights:
     """Where a forward pass finds its parameters: in a query of one row, or as numbers written down.
 
-    `forward` gives what a row is fed and the stages, for parameters of this form.
+    `form` is the one in which queries hold tensors, for these parameters.
     """
 
     query: exp.Select | None
     values: Mapping[str, Array] = field(default_factory=dict)
-    forward: Feeding = by_columns
+    form: Form = BY_COLUMNS
 
 
 def stored_weights(
@@ -145,10 +94,10 @@ def stored_weights(
             )
             for parameter in parameters
         ]
-        return Weights(exp.select(*expressions), forward=by_lists)
+        return Weights(exp.select(*expressions), form=BY_LISTS)
     if sum(parameter.initial.size for parameter in parameters) > MOST_PIVOTED:
         by_ours = abilities.arrays is Arrays.FUNCTIONS and not plain
-        return Weights(None, values, by_functions if by_ours else by_columns)
+        return Weights(None, values, BY_FUNCTIONS if by_ours else BY_COLUMNS)
     pivoted: list[Expression] = []
     for parameter in parameters:
         for i, j in elements(parameter.shape):
@@ -194,23 +143,48 @@ def forward_query(
     stages
         Stages after the program's.
     """
-    batch = blueprint.batch_columns()
     whole = blueprint.prediction
     program = Program({name: whole.outputs[name] for name in wanted}, whole.labels)
-    tensors: dict[str, Sequence[Expression]] = {"features": batch.features, "target": target}
-    tensors |= {name: [index] for name, index in batch.indices.items()}
-    fed, forward = weights.forward(program, tensors, weights.values)
     own = [(f"{OWN}{name}", column(name)) for name in carried]
+    inputs = weights.form.fed({**input_values(blueprint), "target": target})
     encoded = [
         exp.Alias(this=value, alias=exp.to_identifier(name, quoted=True))
-        for name, value in (*own, *fed.items())
+        for name, value in (*own, *inputs.items())
     ]
-    source = exp.Select(expressions=encoded).from_(relation.source.copy(), copy=False)
+    rows = exp.Select(expressions=encoded).from_(relation.source.copy(), copy=False)
+    return program_query(abilities, program, rows, weights, outputs, stages=stages)
+
+
+def input_values(blueprint: Blueprint) -> dict[str, Sequence[Expression]]:
+    """The units of what a network is fed, over a row of a table."""
+    batch = blueprint.batch_columns()
+    return {"features": batch.features, **{name: [index] for name, index in batch.indices.items()}}
+
+
+def program_query(
+    abilities: Abilities,
+    program: Program,
+    rows: exp.Select,
+    weights: Weights,
+    outputs: Mapping[str, Expression],
+    *,
+    stages: Sequence[Stage] = (),
+) -> exp.Select:
+    """A program over each row of a query.
+
+    Parameters
+    ----------
+    rows
+        Gives what the program is fed, in the form of the weights, and what outputs read besides.
+    outputs, stages
+        As those of :func:`forward_query`.
+    """
+    forward = weights.form.stages(program, weights.values)
     if weights.query is not None:
-        rows = source.subquery("rows", copy=False)
         parameters = weights.query.subquery("parameters")
-        source = exp.select("*").from_(rows, copy=False).join(parameters, join_type="cross")
-    queries, last = chained(source, [*forward, *stages], outputs)
+        rows = exp.select("*").from_(rows.subquery("rows", copy=False), copy=False)
+        rows = rows.join(parameters, join_type="cross", copy=False)
+    queries, last = chained(rows, [*forward, *stages], outputs)
     aliases = [exp.TableAlias(this=exp.to_identifier(name, quoted=True)) for name, _ in queries]
     ctes = [
         exp.CTE(this=query, alias=alias, materialized=bool(abilities.copies))
@@ -362,12 +336,17 @@ def predict_function(abilities: Abilities, blueprint: Blueprint, name: str, weig
 
 
 def scored_query(
-    abilities: Abilities, blueprint: Blueprint, relation: Relation, weights: Weights
+    abilities: Abilities,
+    blueprint: Blueprint,
+    relation: Relation,
+    weights: Weights,
+    beside: Mapping[str, str] = MappingProxyType({}),
 ) -> exp.Select:
     """For evaluation: each row's actual and predicted values, and its loss.
 
     For classes ``actual``, ``predicted`` (indices), ``"probability <place>"`` and ``loss``; for numbers
-    ``"actual <place>"`` and ``"predicted <place>"`` in the target's own units, and ``loss``.
+    ``"actual <place>"`` and ``"predicted <place>"`` in the target's own units, and ``loss``. `beside` are
+    columns of the relation to give as well, by the names that they get.
     """
     target = blueprint.encoding.target
     present: list[Expression] = [
@@ -392,11 +371,12 @@ def scored_query(
             outputs[f"actual {place}"] = cast(column(f"{OWN}{name}"), "double")
             outputs[f"predicted {place}"] = predicted
     outputs["loss"] = column("loss")
+    outputs |= {name: column(f"{OWN}{own}") for name, own in beside.items()}
     return forward_query(
         abilities,
         blueprint,
         kept,
-        carried,
+        list(dict.fromkeys([*carried, *beside.values()])),
         weights,
         outputs,
         wanted=["prediction", "loss"],

@@ -18,7 +18,14 @@ from selectron.cli.app import (
     named_table,
     opened,
 )
-from selectron.cli.printing import err, out, print_evaluation, print_rows
+from selectron.cli.printing import (
+    err,
+    out,
+    print_calibration,
+    print_evaluation,
+    print_groups,
+    print_rows,
+)
 from selectron.errors import ConfigurationError
 from selectron.model import SQL_KINDS
 from selectron.tracing import TraceRow
@@ -30,13 +37,25 @@ SHOWN_ROWS: Final = 20
 
 @app.command()
 def evaluate(
-    database: DatabasePath, model: ModelName, table: TableName = None, version: Version = None
+    database: DatabasePath,
+    model: ModelName,
+    table: TableName = None,
+    by: Annotated[str | None, typer.Option(help="A column: the figures of each of its values, too.")] = None,
+    calibration: Annotated[
+        bool, typer.Option("--calibration", help="Compare predicted probabilities with what was observed.")
+    ] = False,
+    bins: Annotated[int, typer.Option(help="How many bins of probabilities --calibration has.")] = 10,
+    version: Version = None,
 ) -> None:
     """Judge a model on rows whose target is known; on the held-out ones if no table is named."""
     with opened(database, read_only=True) as db:
-        evaluation = db.model(model, version).evaluate(table)
+        evaluation = db.model(model, version).evaluate(table, by=by, calibration=calibration, bins=bins)
         out.print(f"{evaluation.rows} rows")
         print_evaluation(evaluation)
+        if by is not None:
+            print_groups(by, evaluation)
+        if evaluation.calibration is not None:
+            print_calibration(evaluation.calibration)
 
 
 @app.command()

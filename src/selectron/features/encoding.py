@@ -22,7 +22,15 @@ from selectron.features.kinds import (
 from selectron.features.targets import ClassTarget, NumberTarget, Target
 from selectron.sql import folded
 
-__all__ = ["Encoding", "StatisticRow", "find_column", "found_columns", "from_rows", "to_rows"]
+__all__ = [
+    "Encoding",
+    "StatisticRow",
+    "find_column",
+    "find_feature",
+    "found_columns",
+    "from_rows",
+    "to_rows",
+]
 
 KINDS: Final[dict[str, type]] = {
     class_.__name__: class_
@@ -132,6 +140,14 @@ def found_columns(columns: Iterable[Column], names: Iterable[str]) -> dict[str, 
     exact = {column.name: column for column in reversed(known)}
     loose = {folded(column.name): column for column in reversed(known)}
     return {name: exact.get(name, loose.get(folded(name))) for name in names}
+
+
+def find_feature(features: Iterable[Feature], name: str) -> Feature | None:
+    """The feature of a column of that name, likewise."""
+    known = list(features)
+    exact = [feature for feature in known if feature.column == name]
+    loose = [feature for feature in known if folded(feature.column) == folded(name)]
+    return next(iter([*exact, *loose]), None)
 
 
 def to_rows(encoding: Encoding) -> list[StatisticRow]:

@@ -19,7 +19,18 @@ from selectron.engines.base import Relation
 from selectron.program.operations import MODULUS, Array
 from selectron.sql import cast, column, integer
 
-__all__ = ["HELD_OUT", "POSITION", "RESERVED", "Split", "arranged_rows", "shuffled"]
+__all__ = [
+    "HELD_OUT",
+    "POSITION",
+    "RESERVED",
+    "ROW",
+    "Split",
+    "Steps",
+    "add_hash",
+    "arranged_rows",
+    "shuffled",
+    "usable",
+]
 
 HELD_OUT: Final = "selectron_held_out"
 POSITION: Final = "selectron_position"
@@ -91,15 +102,7 @@ def arranged_rows(
     steps = Steps([query])
     steps.add(ROW, exp.Window(this=exp.RowNumber()))
     start = exp.Add(this=column(ROW), expression=integer(split.seed % MODULUS))
-    steps.add(f"{HASH}_0", modulo(start))
-    for round_, addend in enumerate(ADDENDS):
-        state = column(f"{HASH}_{round_}")
-        steps.add(f"{SQUARE}_{round_}", modulo(exp.Mul(this=state, expression=state.copy())))
-        square = column(f"{SQUARE}_{round_}")
-        fourth = exp.paren(modulo(exp.Mul(this=square, expression=square.copy())))
-        fifth = exp.Mul(this=fourth, expression=state.copy())
-        steps.add(f"{HASH}_{round_ + 1}", modulo(exp.Add(this=fifth, expression=integer(addend))))
-    steps.add(RANK, numbered(column(f"{HASH}_{len(ADDENDS)}"), column(ROW)))
+    steps.add(RANK, numbered(add_hash(steps, start), column(ROW)))
     if split.relation is not None or split.column is not None:
         if split.column is not None:
             marked = cast(column(split.column), "boolean")
@@ -114,6 +117,19 @@ def arranged_rows(
     return steps.last([*(column(name) for name in columns), column(HELD_OUT), column(POSITION)])
 
 
+def add_hash(steps: Steps, start: exp.Expr) -> exp.Expr:
+    """Add columns for a hash of `start`, a number of 0 or more; return the one that holds it."""
+    steps.add(f"{HASH}_0", modulo(start))
+    for round_, addend in enumerate(ADDENDS):
+        state = column(f"{HASH}_{round_}")
+        steps.add(f"{SQUARE}_{round_}", modulo(exp.Mul(this=state, expression=state.copy())))
+        square = column(f"{SQUARE}_{round_}")
+        fourth = exp.paren(modulo(exp.Mul(this=square, expression=square.copy())))
+        fifth = exp.Mul(this=fourth, expression=state.copy())
+        steps.add(f"{HASH}_{round_ + 1}", modulo(exp.Add(this=fifth, expression=integer(addend))))
+    return column(f"{HASH}_{len(ADDENDS)}")
+
+
 @dataclass
 class Steps:
     """Named queries, each adding a column to the one before: nested, they are too deep for some parsers."""
@@ -123,6 +139,15 @@ class Steps:
     def add(self, name: str, value: exp.Expr) -> None:
         """One more column, made of those before."""
         self.queries.append(self.over([exp.Star(), exp.alias_(value, name, quoted=True)]))
+
+    def join(self, other: exp.Select, on: exp.Expr | None = None) -> None:
+        """Join each row of another query to those before, or those for which a condition holds."""
+        joined = exp.Join(this=other.subquery(f"joined_{len(self.queries)}"), on=on)
+        if on is None:
+            joined.set("kind", "CROSS")
+        query = self.over([exp.Star()])
+        query.append("joins", joined)
+        self.queries.append(query)
 
     def last(self, columns: Sequence[exp.Expr]) -> exp.Select:
         """A query of the columns."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -162,6 +162,7 @@ def forward_pass(
     parameters: Mapping[str, Tensor],
     *,
     dropout: Dropout | None = None,
+    at: Callable[[str, Tensor], Tensor] = lambda name, block: block,
 ) -> Forward:
     """The logits of a batch.
 
@@ -173,16 +174,19 @@ def forward_pass(
         A tensor for each parameter's key.
     dropout
         How to draw dropped units; None (for prediction) drops none.
+    at
+        Gives what stands in for each block that is fed: ``"features"``, or an embedding's vectors by its
+        index's name. By default the block itself.
     """
     labels: dict[Tensor, str] = {}
     blocks: list[tuple[str, Tensor]] = []
     if inputs.units:
-        blocks.append(("weights", input_("features", (BATCH, inputs.units))))
+        blocks.append(("weights", at("features", input_("features", (BATCH, inputs.units)))))
     for embedding in inputs.embeddings:
         index = input_(embedding.index, (BATCH, 1))
         vectors = gather(parameters[f"{embedding.layer}.vectors"], index)
         labels[vectors] = f"{embedding.column} vectors"
-        blocks.append((f"weights: {embedding.column}", vectors))
+        blocks.append((f"weights: {embedding.column}", at(embedding.index, vectors)))
 
     def dense(layer: str) -> Tensor:
         total: Tensor | None = None

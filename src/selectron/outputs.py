@@ -1,0 +1,78 @@
+"""Rows that a query gives, run when they are asked for, and where they can go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from sqlglot import exp
+
+from selectron.engines.base import Engine
+from selectron.errors import ConfigurationError, DataError
+from selectron.sql import folded
+
+__all__ = ["Output"]
+
+# How a file is written, by the end of its name.
+FORMATS: Final = (".csv", ".parquet", ".json")
+
+
+class Output:
+    """A query over a database: its text, its rows, and ways to write them."""
+
+    def __init__(self, engine: Engine, query: exp.Select) -> None:
+        self.engine = engine
+        self.query = query
+
+    @property
+    def sql(self) -> str:
+        """The query as text."""
+        return self.engine.sql(self.query, pretty=True)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return [str(name) for name in self.query.named_selects]
+
+    def df(self) -> Any:
+        """The rows as a pandas data frame."""
+        return self.engine.frame(self.query, "pandas")
+
+    def pl(self) -> Any:
+        """The rows as a Polars data frame."""
+        return self.engine.frame(self.query, "polars")
+
+    def arrow(self) -> Any:
+        """The rows as an Arrow table."""
+        return self.engine.frame(self.query, "arrow")
+
+    def to_table(self, name: str, *, replace: bool = False) -> None:
+        """Write the rows into a new table.
+
+        Raises
+        ------
+        DataError
+            If there is a table of that name, unless `replace` says to replace it.
+        """
+        self.check_free(name, replace)
+        self.engine.create_table(name, self.query, replace=replace)
+
+    def to_file(self, path: str | Path) -> None:
+        """Write the rows into a .csv, .parquet or .json file."""
+        end = Path(path).suffix.lower()
+        if end not in FORMATS:
+            raise ConfigurationError(
+                f"{str(path)!r} is no file that can be written.", hint=f"Use one of {', '.join(FORMATS)}."
+            )
+        self.engine.export(self.query, str(path))
+
+    def check_free(self, name: str, replace: bool) -> None:
+        """Refuse a name that a table of the user's has, or that is like one of ours."""
+        if not name.strip():
+            raise ConfigurationError("The output needs a name.")
+        if folded(name).startswith("selectron_"):
+            raise DataError(f"{name!r} begins as the tables of models do.", hint="Name the output otherwise.")
+        if not replace and self.engine.has_table(name):
+            raise DataError(
+                f"There is a table or view {name!r} already.", hint="Name another, or say to replace it."
+            )
