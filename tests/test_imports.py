@@ -44,10 +44,13 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "tracing": "sql engines.base program features layouts strategies planning blueprint",
         "preparation": "errors sql engines.base features blueprint trainer",
         "prediction": "errors sql engines.base program features layouts store blueprint",
+        # Networks of other libraries, imported by the two below where they are asked for.
+        "interchange": "errors sql network program training engines.base features layouts planning "
+        "blueprint preparation",
         "model": "errors sql engines.base program features layouts store planning blueprint evaluation "
-        "prediction preparation statements tracing trainer",
+        "prediction preparation statements tracing trainer interchange",
         "database": "errors sql version network training engines.base engines.connect features layouts store "
-        "planning blueprint model preparation trainer",
+        "planning blueprint model preparation trainer interchange",
         "cli": "errors version network training planning engines.files features evaluation model database "
         "tracing trainer",
         "__init__": "errors version network training features evaluation model database trainer",

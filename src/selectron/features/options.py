@@ -40,6 +40,8 @@ class FeatureOptions:
         Categories to learn vectors for, and the vectors' length, instead of one unit for each category.
     max_categories
         The most categories that a one-hot column may have.
+    complete
+        Columns whose NULLs are refused, whatever `nulls` says of the others.
 
     Raises
     ------
@@ -56,9 +58,10 @@ class FeatureOptions:
     categorical: tuple[str, ...] = ()
     embed: Mapping[str, int] = field(default_factory=dict)
     max_categories: int = 100
+    complete: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("include", "exclude", "categorical"):
+        for name in ("include", "exclude", "categorical", "complete"):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         check_choice("scaling", self.scaling, SCALINGS)
