@@ -143,7 +143,7 @@ def test_every_command_has_help() -> None:
     commands = group.commands  # type: ignore[attr-defined]
     assert set(commands) == {
         *("train", "evaluate", "predict", "sql", "models", "show", "log", "drop"),
-        *("explain", "copy", "trace"),
+        *("explain", "copy", "trace", "import", "export"),
     }
     for command in commands.values():
         assert command.help

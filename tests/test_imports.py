@@ -52,7 +52,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "database": "errors sql version network training engines.base engines.connect features layouts store "
         "planning blueprint model preparation trainer interchange",
         "cli": "errors version network training planning engines.files features evaluation model database "
-        "tracing trainer",
+        "tracing trainer interchange",
         "__init__": "errors version network training features evaluation model database trainer",
         "__main__": "cli",
     }.items()

@@ -333,8 +333,8 @@ class Database:
         task
             ``"classification"``, ``"regression"`` or ``"auto"``.
         preprocessing
-            What was done to the columns before the network saw them: a fitted transformer of scikit-learn, or
-            a :class:`Model` whose encoded features it was trained on.
+            What was done to the columns before the network saw them: a fitted transformer of scikit-learn (or
+            its file), or a :class:`Model` whose encoded features it was trained on.
         nulls
             Of columns in which the network has no place for NULL: ``"refuse"``, or ``"impute"`` by the
             table's mean, or no category.
@@ -366,15 +366,20 @@ class Database:
         (9, 1)
         """
         from selectron.interchange.importing import Wanted, imported
-        from selectron.interchange.sources import describe
+        from selectron.interchange.sources import describe, read
 
+        before = preprocessing
+        if isinstance(before, Model):
+            before = before.blueprint
+        elif isinstance(before, (str, Path)):
+            before = read(Path(before), trust=trust)
         wanted = Wanted(
             target=(target,) if isinstance(target, str) else tuple(target),
             features=None if features is None else tuple(features),
             classes=None if classes is None else tuple(classes),
             task=parse_task(task),
             nulls=nulls,
-            preprocessing=preprocessing.blueprint if isinstance(preprocessing, Model) else preprocessing,
+            preprocessing=before,
         )
         described = describe(source, trust=trust)
         self.store.prepare()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from selectron.cli import managing, training, using
+from selectron.cli import exchanging, managing, training, using
 from selectron.cli.app import app
 from selectron.cli.printing import err
 from selectron.errors import SelectronError, TrainingInterrupted
 
-__all__ = ["app", "main", "managing", "training", "using"]
+__all__ = ["app", "exchanging", "main", "managing", "training", "using"]
 
 
 def main() -> None:
