@@ -39,7 +39,7 @@ def export(
         bool | None,
         typer.Option(
             "--raw/--encoded",
-            help="Take the table's columns, or encoded features; columns for sklearn, else features by default.",
+            help="Take the table's columns (sklearn does by default), or encoded features.",
         ),
     ] = None,
     version: Version = None,
