@@ -75,7 +75,7 @@ def numbers(model: selectron.Model, rows: object) -> Any:
     return model.predict(rows).df()[model.predicted].to_numpy(dtype=float)
 
 
-def goes_on(model: selectron.Model, rows: object, epochs: int = 4) -> selectron.Model:
+def goes_on(model: selectron.Model, rows: object, epochs: int = 3) -> selectron.Model:
     """Train on in SQL, and make sure that something was learned."""
     trained = model.train(epochs, source=rows)
     assert trained.record.epochs == (model.record.epochs or 0) + epochs
@@ -106,7 +106,6 @@ def unheard_of(frame: pd.DataFrame) -> pd.DataFrame:
     "one_hot",
     [
         {},
-        {"drop": "first"},
         {"drop": "if_binary"},
         {"handle_unknown": "infrequent_if_exist", "min_frequency": 60},
         {"handle_unknown": "infrequent_if_exist", "max_categories": 2, "drop": "first"},
@@ -144,7 +143,7 @@ def test_every_kind_of_perceptron(database: selectron.Database, outputs: str, ac
     names = FLOWERS[:2] if regresses else FLOWERS
     frame = frame.assign(wide=frame["petal width"] > 1.5)
     estimator = (MLPRegressor if regresses else MLPClassifier)(
-        (7, 5), activation=activation, max_iter=60, random_state=3
+        hidden_layer_sizes=(7, 5), activation=activation, max_iter=60, random_state=3
     )
     estimator.fit(frame[names], frame[targets])
     model = database.import_model(estimator, frame, targets, validation=0)
@@ -155,18 +154,20 @@ def test_every_kind_of_perceptron(database: selectron.Database, outputs: str, ac
         expected = estimator.predict_proba(frame[names])
         np.testing.assert_allclose(probabilities(model, frame), expected, rtol=0, atol=DOUBLE)
         said = model.predict(frame).df()[model.predicted[0]]
-        assert [str(one) for one in said] == [str(one) for one in estimator.predict(frame[names])]
+        # SQLite's booleans are numbers.
+        wanted = estimator.predict(frame[names])
+        assert list(said) == list(wanted.astype(said.dtype) if outputs == "binary" else wanted)
     goes_on(model, frame)
 
 
 @pytest.mark.parametrize("target", ["species", "wide", "petal width"])
-def test_linear_models(database: selectron.Database, target: str) -> None:
+def test_linear_models(db: selectron.Database, target: str) -> None:
     frame = flowers().assign(wide=flowers()["petal width"] > 1.5)
     names = FLOWERS[:3]
     regresses = target == "petal width"
     estimator = make_pipeline(RobustScaler(), LinearRegression() if regresses else LogisticRegression())
     estimator.fit(frame[names].to_numpy(), frame[target])
-    model = database.import_model(estimator, frame, target, features=names)
+    model = db.import_model(estimator, frame, target, features=names)
     if regresses:
         expected = estimator.predict(frame[names].to_numpy())[:, None]
         np.testing.assert_allclose(numbers(model, frame), expected, rtol=0, atol=DOUBLE)
@@ -193,12 +194,12 @@ def test_linear_models(database: selectron.Database, target: str) -> None:
     ],
     ids=["numbers", "slice", "mask", "union", "scaled before filled"],
 )
-def test_arrangements_of_numbers(database: selectron.Database, transformer: Any) -> None:
+def test_arrangements_of_numbers(db: selectron.Database, transformer: Any) -> None:
     frame = birds()[[*NUMBERS, "species"]]
     whole = frame if "Imputer" in str(transformer) else frame.dropna()
     estimator = make_pipeline(transformer, MLPClassifier((4,), max_iter=20, random_state=0))
     estimator.fit(whole[NUMBERS].to_numpy(), whole["species"])
-    model = database.import_model(estimator, whole, "species", features=NUMBERS, validation=0)
+    model = db.import_model(estimator, whole, "species", features=NUMBERS, validation=0)
     expected = estimator.predict_proba(whole[NUMBERS].to_numpy())
     np.testing.assert_allclose(probabilities(model, whole), expected, rtol=0, atol=DOUBLE)
     assert model.train(1, source=whole).record.epochs == 1
@@ -236,13 +237,13 @@ def test_a_boolean_with_nulls_is_a_number_too(db: selectron.Database) -> None:
     np.testing.assert_allclose(probabilities(model, frame), expected, rtol=0, atol=DOUBLE)
 
 
-def test_a_target_that_was_scaled(database: selectron.Database) -> None:
+def test_a_target_that_was_scaled(db: selectron.Database) -> None:
     frame = flowers()
     estimator = TransformedTargetRegressor(
-        make_pipeline(StandardScaler(), MLPRegressor((5,), max_iter=80, random_state=0)),
+        make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=(5,), max_iter=80, random_state=0)),
         transformer=StandardScaler(),
     ).fit(frame[FLOWERS[:3]].to_numpy(), frame["petal width"])
-    model = database.import_model(estimator, frame, "petal width", features=FLOWERS[:3])
+    model = db.import_model(estimator, frame, "petal width", features=FLOWERS[:3])
     expected = estimator.predict(frame[FLOWERS[:3]].to_numpy())[:, None]
     np.testing.assert_allclose(numbers(model, frame), expected, rtol=0, atol=DOUBLE)
     goes_on(model, frame)
@@ -308,10 +309,10 @@ def test_training_on_is_what_pytorch_does(db: selectron.Database) -> None:
         batch_size=None,
         validation=0,
     )
-    trained = model.train(20, source=frame)
+    trained = model.train(5, source=frame)
     inputs, labels = torch.tensor(frame[FLOWERS].to_numpy()), torch.tensor(frame["target"].to_numpy())
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
-    for _ in range(20):
+    for _ in range(5):
         optimizer.zero_grad()
         nn.functional.cross_entropy(network(inputs), labels).backward()
         optimizer.step()
@@ -336,14 +337,14 @@ ACTIVATIONS: dict[str, nn.Module] = {
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_activations_of_pytorch(database: selectron.Database, activation: str) -> None:
+def test_activations_of_pytorch(db: selectron.Database, activation: str) -> None:
     torch.manual_seed(1)
     network = nn.Sequential(
         nn.Linear(4, 5), ACTIVATIONS[activation], nn.Dropout(0.1), nn.Linear(5, 3), nn.Softmax(dim=1)
     ).double()
     frame = flowers()
     classes = ["setosa", "versicolor", "virginica"]
-    model = database.import_model(network, frame, "species", features=FLOWERS, classes=classes, validation=0)
+    model = db.import_model(network, frame, "species", features=FLOWERS, classes=classes, validation=0)
     expected = network.eval()(torch.tensor(frame[FLOWERS].to_numpy())).detach().numpy()
     np.testing.assert_allclose(probabilities(model, frame), expected, rtol=0, atol=DOUBLE)
     assert model.blueprint.specification.network.layers[0].dropout == (
@@ -353,14 +354,14 @@ def test_activations_of_pytorch(database: selectron.Database, activation: str) -
 
 
 @pytest.mark.parametrize("ending", ["one logit", "sigmoid", "two logits", "softmax", "log softmax"])
-def test_two_classes(database: selectron.Database, ending: str) -> None:
+def test_two_classes(db: selectron.Database, ending: str) -> None:
     torch.manual_seed(2)
     outputs = 1 if ending in ("one logit", "sigmoid") else 2
     ends = {"sigmoid": [nn.Sigmoid()], "softmax": [nn.Softmax(dim=-1)], "log softmax": [nn.LogSoftmax(dim=1)]}
     network = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, outputs)).double()
     whole = nn.Sequential(network, *ends.get(ending, []))
     frame = flowers().assign(wide=flowers()["petal width"] > 1.5)
-    model = database.import_model(whole, frame, "wide", features=FLOWERS, classes=[False, True])
+    model = db.import_model(whole, frame, "wide", features=FLOWERS, classes=[False, True])
     logits = network(torch.tensor(frame[FLOWERS].to_numpy()))
     second = torch.sigmoid(logits[:, 0]) if outputs == 1 else torch.softmax(logits, dim=1)[:, 1]
     np.testing.assert_allclose(
@@ -368,7 +369,7 @@ def test_two_classes(database: selectron.Database, ending: str) -> None:
     )
     assert model.parameters["output.weights"].shape == (5, 1)
     # With a cross-entropy of two logits, it has two.
-    kept = database.import_model(
+    kept = db.import_model(
         whole,
         frame,
         "wide",
@@ -395,12 +396,12 @@ def test_single_precision_and_preprocessing_that_is_given(database: selectron.Da
     goes_on(model, frame)
 
 
-def test_several_numbers_and_an_activation_at_the_end(database: selectron.Database) -> None:
+def test_several_numbers_and_an_activation_at_the_end(db: selectron.Database) -> None:
     frame = flowers()
     scaler = StandardScaler().fit(frame[FLOWERS[:2]])
     torch.manual_seed(4)
     network = nn.Sequential(nn.Flatten(), nn.Linear(2, 6), nn.SELU(), nn.Linear(6, 2), nn.Softplus())
-    model = database.import_model(network, frame, FLOWERS[2:], preprocessing=scaler)
+    model = db.import_model(network, frame, FLOWERS[2:], preprocessing=scaler)
     inputs = torch.tensor(scaler.transform(frame[FLOWERS[:2]]), dtype=torch.float32)
     np.testing.assert_allclose(numbers(model, frame), network(inputs).detach().numpy(), rtol=0, atol=SINGLE)
     goes_on(model, frame)

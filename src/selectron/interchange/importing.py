@@ -12,7 +12,7 @@ import numpy as np
 from selectron.blueprint import Blueprint, Specification
 from selectron.engines.base import Column, Engine, Relation
 from selectron.errors import ConfigurationError, TargetError
-from selectron.features.encoding import Encoding
+from selectron.features.encoding import Encoding, find_column
 from selectron.features.kinds import CategoryFeature, EmbeddingFeature, Feature
 from selectron.features.learn import Task, resolve_columns
 from selectron.features.options import FeatureOptions, check_choice
@@ -197,8 +197,10 @@ def inputs(
                 "The network does not say what its inputs are called.",
                 hint=f"Give features, the names of columns in the order of its {units} inputs.",
             )
-        features = resolve_columns(columns, [str(name) for name in names], relation.label)
-        signals: list[Any] = [Raw(own.name) for own in features]
+        # Those that its preprocessing drops need not be in the table.
+        found_columns = [find_column(columns, str(name)) for name in names]
+        features = [str(n) if own is None else own.name for n, own in zip(names, found_columns, strict=True)]
+        signals: list[Any] = [Raw(name) for name in features]
         own_names = described.names
         for transformer in (wanted.preprocessing, *described.transformers):
             signals = transformed(transformer, signals, own_names)
