@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -10,12 +11,17 @@ from typing import Any
 
 import joblib
 import numpy as np
+import onnx
+import onnxruntime
 import pandas as pd
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_transformer
 from sklearn.datasets import load_iris
-from sklearn.impute import SimpleImputer
+from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import FeatureUnion, make_pipeline
@@ -28,16 +34,23 @@ from sklearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
+from sqlglot import exp
 from torch import nn
+from typer.testing import CliRunner
 
 import selectron
 from conftest import PENGUINS
-from selectron.errors import ConfigurationError
+from selectron.cli import app
+from selectron.errors import ColumnError, ConfigurationError, SelectronError
+from selectron.interchange.sources import describe
+from selectron.network import ACTIVATION_NAMES
+from support import connection
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 DOUBLE, SINGLE = 1e-9, 1e-5
 URLS = {"duckdb": ":memory:", "sqlite": "sqlite:///:memory:"}
+KINDS = ["Adelie", "Chinstrap", "Gentoo"]
 NUMBERS = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
 
 
@@ -291,9 +304,7 @@ def test_an_imported_model_is_a_model_like_any_other(db: selectron.Database, tmp
 
 
 def selectron_query(name: str) -> Any:
-    from sqlglot import exp
-
-    return exp.select("*").from_(exp.to_table(name))
+    return exp.select("*").from_(name)
 
 
 def test_training_on_is_what_pytorch_does(db: selectron.Database) -> None:
@@ -311,11 +322,12 @@ def test_training_on_is_what_pytorch_does(db: selectron.Database) -> None:
     )
     trained = model.train(5, source=frame)
     inputs, labels = torch.tensor(frame[FLOWERS].to_numpy()), torch.tensor(frame["target"].to_numpy())
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
     for _ in range(5):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(network(inputs), labels).backward()
-        optimizer.step()
+        loss = nn.functional.cross_entropy(network(inputs), labels)
+        slopes = torch.autograd.grad(loss, list(network.parameters()))
+        with torch.no_grad():
+            for parameter, slope in zip(network.parameters(), slopes, strict=True):
+                parameter.sub_(0.05 * slope)
     expected = torch.softmax(network(inputs), dim=1).detach().numpy()
     np.testing.assert_allclose(probabilities(trained, frame), expected, rtol=0, atol=1e-9)
 
@@ -350,14 +362,17 @@ def test_activations_of_pytorch(db: selectron.Database, activation: str) -> None
     assert model.blueprint.specification.network.layers[0].dropout == (
         0.1 if activation != "Identity" else 0.0
     )
-    goes_on(model, frame)
 
 
 @pytest.mark.parametrize("ending", ["one logit", "sigmoid", "two logits", "softmax", "log softmax"])
 def test_two_classes(db: selectron.Database, ending: str) -> None:
     torch.manual_seed(2)
     outputs = 1 if ending in ("one logit", "sigmoid") else 2
-    ends = {"sigmoid": [nn.Sigmoid()], "softmax": [nn.Softmax(dim=-1)], "log softmax": [nn.LogSoftmax(dim=1)]}
+    ends: dict[str, list[nn.Module]] = {
+        "sigmoid": [nn.Sigmoid()],
+        "softmax": [nn.Softmax(dim=-1)],
+        "log softmax": [nn.LogSoftmax(dim=1)],
+    }
     network = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, outputs)).double()
     whole = nn.Sequential(network, *ends.get(ending, []))
     frame = flowers().assign(wide=flowers()["petal width"] > 1.5)
@@ -388,9 +403,7 @@ def test_single_precision_and_preprocessing_that_is_given(database: selectron.Da
     encoded = torch.tensor(np.asarray(transformer.transform(frame)), dtype=torch.float32)
     torch.manual_seed(3)
     network = nn.Sequential(nn.Linear(encoded.shape[1], 6), nn.SELU(), nn.Linear(6, 3))
-    model = database.import_model(
-        network, frame, "species", preprocessing=transformer, classes=["Adelie", "Chinstrap", "Gentoo"]
-    )
+    model = database.import_model(network, frame, "species", preprocessing=transformer, classes=KINDS)
     expected = torch.softmax(network(encoded), dim=1).detach().numpy()
     np.testing.assert_allclose(probabilities(model, frame), expected, rtol=0, atol=SINGLE)
     goes_on(model, frame)
@@ -444,3 +457,429 @@ def test_pickles_are_only_read_when_trusted(db: selectron.Database, tmp_path: Pa
     model = db.import_model(tmp_path / "fitted.joblib", flowers(), "target", trust=True)
     expected = fitted.predict_proba(flowers()[FLOWERS])
     np.testing.assert_allclose(probabilities(model, flowers()), expected, rtol=0, atol=DOUBLE)
+
+
+# ONNX -----------------------------------------------------------------------------------------
+
+
+def graph(*nodes: Any, constants: dict[str, Any], inputs: int = 4, precision: int = TensorProto.FLOAT) -> Any:
+    """A model from `x` to `y`."""
+    made = helper.make_model(
+        helper.make_graph(
+            list(nodes),
+            "test",
+            [helper.make_tensor_value_info("x", precision, ["rows", inputs])],
+            [helper.make_tensor_value_info("y", precision, ["rows", None])],
+            [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=8,
+    )
+    onnx.checker.check_model(made)
+    return made
+
+
+def run(model: Any, inputs: Any) -> Any:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: inputs})[0]
+
+
+def layer_constants(seed: int = 0, dtype: Any = np.float32) -> dict[str, Any]:
+    generator = np.random.default_rng(seed)
+    shapes = {"w": (4, 5), "b": (5,), "v": (3, 5), "c": (3,)}
+    return {name: generator.normal(size=shape).astype(dtype) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize(
+    "operator",
+    ["Relu", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Tanh", "Softplus", "Identity", "Mul", "Gelu tanh"],
+)
+def test_operators_of_onnx(db: selectron.Database, operator: str, tmp_path: Path) -> None:
+    middle = [helper.make_node(operator.split()[0], ["h"], ["a"])]
+    if operator == "Gelu tanh":
+        middle = [helper.make_node("Gelu", ["h"], ["a"], approximate="tanh")]
+    if operator == "Mul":  # SiLU, as PyTorch writes it
+        middle = [helper.make_node("Sigmoid", ["h"], ["s"]), helper.make_node("Mul", ["h", "s"], ["a"])]
+    model = graph(
+        helper.make_node("Cast", ["x"], ["x1"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["x1"], ["x2"]),
+        helper.make_node("MatMul", ["x2", "w"], ["p"]),
+        helper.make_node("Add", ["b", "p"], ["h"]),
+        *middle,
+        helper.make_node("Gemm", ["a", "v", "c"], ["z"], transB=1, alpha=0.5),
+        helper.make_node("Softmax", ["z"], ["y"], axis=1),
+        constants=layer_constants(),
+    )
+    onnx.save(model, tmp_path / "network.onnx")
+    frame = flowers()
+    brought = db.import_model(tmp_path / "network.onnx", frame, "target", features=FLOWERS)
+    expected = run(model, frame[FLOWERS].to_numpy(dtype=np.float32))
+    np.testing.assert_allclose(probabilities(brought, frame), expected, rtol=0, atol=SINGLE)
+    if operator == "Relu":
+        goes_on(brought, frame)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ([("Conv", ["x", "w"], ["y"])], "Operator Conv"),
+        ([("MatMul", ["x", "x"], ["y"])], "Operator MatMul .* what is computed"),
+        ([("Add", ["x", "x"], ["y"])], "Operator Add"),
+        ([("MatMul", ["x", "w"], ["p"]), ("Mul", ["p", "p"], ["y"])], "Operator Mul"),
+        ([("Relu", ["x"], ["y"])], "Relu .* where an activation"),
+        ([("Gemm", ["x", "w", "b"], ["h"]), ("Relu", ["x"], ["y"])], "does not follow"),
+    ],
+)
+def test_operators_that_are_refused(db: selectron.Database, nodes: Any, message: str) -> None:
+    made = [helper.make_node(*node) for node in nodes]
+    model = graph(*made, constants=layer_constants())
+    with pytest.raises(ConfigurationError, match=message):
+        db.import_model(model, flowers(), "target", features=FLOWERS)
+    assert not db.store.exists()
+
+
+def test_attributes_that_are_refused(db: selectron.Database) -> None:
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["h"]),
+        helper.make_node("LeakyRelu", ["h"], ["y"], alpha=0.2),
+    ]
+    with pytest.raises(ConfigurationError, match=r"LeakyRelu .* alpha=0\.2"):
+        db.import_model(graph(*nodes, constants=layer_constants()), flowers(), "target", features=FLOWERS)
+
+
+# Keras ----------------------------------------------------------------------------------------
+
+
+class Sequential:
+    """What Keras' networks answer, where Keras itself is not installed."""
+
+    def __init__(self, layers: list[tuple[str, dict[str, Any]]], weights: list[Any]) -> None:
+        self.layers, self.weights = layers, weights
+
+    def get_config(self) -> dict[str, Any]:
+        return {"layers": [{"class_name": name, "config": config} for name, config in self.layers]}
+
+    def get_weights(self) -> list[Any]:
+        return self.weights
+
+
+Sequential.__module__ = "keras.src.models.sequential"
+
+
+def test_the_protocol_of_keras(db: selectron.Database) -> None:
+    constants = layer_constants()
+    dense = {"name": "dense", "use_bias": True, "activation": "elu"}
+    model = Sequential(
+        [
+            ("InputLayer", {}),
+            ("Dense", dense),
+            ("Dropout", {"rate": 0.25}),
+            ("Dense", {**dense, "activation": "linear"}),
+            ("Softmax", {"axis": -1}),
+        ],
+        [constants["w"], constants["b"], constants["v"].T, constants["c"]],
+    )
+    brought = db.import_model(model, flowers(), "target", features=FLOWERS)
+    hidden = flowers()[FLOWERS].to_numpy() @ constants["w"] + constants["b"]
+    logits = np.where(hidden > 0, hidden, np.expm1(hidden)) @ constants["v"].T + constants["c"]
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    expected = powers / powers.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probabilities(brought, flowers()), expected, rtol=0, atol=DOUBLE)
+    assert brought.blueprint.specification.network.layers[0].dropout == 0.25
+    model.layers[4] = ("LayerNormalization", {"name": "norm"})
+    with pytest.raises(ConfigurationError, match=r"layer 'norm' \(LayerNormalization\)"):
+        db.import_model(model, flowers(), "target", features=FLOWERS)
+    model.layers[4] = ("LeakyReLU", {"name": "leaky", "negative_slope": 0.3})
+    with pytest.raises(ConfigurationError, match=r"negative_slope=0\.3"):
+        db.import_model(model, flowers(), "target", features=FLOWERS)
+
+
+def test_keras_itself(db: selectron.Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras")
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(6, activation="silu"),
+            layers.Dense(5),
+            layers.LeakyReLU(negative_slope=0.01),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    model.save(tmp_path / "network.keras")
+    expected = model.predict(flowers()[FLOWERS].to_numpy(), verbose=0)
+    for source in (model, tmp_path / "network.keras"):
+        brought = db.import_model(source, flowers(), "target", features=FLOWERS)
+        np.testing.assert_allclose(probabilities(brought, flowers()), expected, rtol=0, atol=SINGLE)
+
+
+# Taking out -----------------------------------------------------------------------------------
+
+
+TAKEN: dict[str, dict[str, Any]] = {
+    "species": {},
+    "sex": {"network": selectron.MLP([5, 4], activation="tanh", dropout=0.1)},
+    "body_mass_g": {"network": selectron.MLP([5], activation="sigmoid")},
+    "year": {
+        "network": selectron.MLP([4]),
+        "task": "classification",
+        "features": selectron.FeatureOptions(embed={"island": 2}, categorical=("body_mass_g",)),
+    },
+}
+
+
+@pytest.mark.parametrize("target", TAKEN)
+def test_every_target_predicts_the_same(db: selectron.Database, target: str, tmp_path: Path) -> None:
+    frame = birds().drop(columns=["tall"])
+    options: dict[str, Any] = {"network": selectron.MLP([6]), **TAKEN[target]}
+    if target == "year":
+        frame = frame.assign(body_mass_g=(frame["body_mass_g"] // 1000).astype("Int64")).drop(columns="late")
+    model = db.train(frame, target, epochs=3, **options)
+    rows = unheard_of(frame)
+    expected = probabilities(model, rows) if model.classes else numbers(model, rows)
+    several = expected[:, 1:] if len(model.classes) == 2 else expected
+    inputs = model.encoded(rows).array()
+
+    module = model.export("torch", tmp_path / "network.pt")
+    np.testing.assert_allclose(module(torch.tensor(inputs)).detach().numpy(), several, rtol=1e-12, atol=1e-12)
+    made = model.export("onnx", tmp_path / "network.onnx")
+    np.testing.assert_allclose(run(made, inputs), several, rtol=1e-12, atol=1e-12)
+    bare = model.export("sklearn", tmp_path / "network.joblib", raw=False)
+    predicted = bare.predict_proba(inputs) if model.classes else bare.predict(inputs)[:, None]
+    np.testing.assert_allclose(predicted, expected, rtol=1e-12, atol=1e-12)
+    parameters = model.export("numpy", tmp_path / "network.npz")
+    with np.load(tmp_path / "network.npz") as stored:
+        assert {name: stored[name].tolist() for name in stored} == {
+            name: value.tolist() for name, value in parameters.items()
+        }
+
+    # And back, by the features that the model was trained on.
+    files = (tmp_path / "network.pt", tmp_path / "network.onnx")
+    for source in files if target in ("species", "year") else (module, bare):
+        back = db.import_model(source, frame, target, preprocessing=model, task=model.record.task)
+        again = probabilities(back, rows) if model.classes else numbers(back, rows)
+        np.testing.assert_allclose(again, expected, rtol=1e-9, atol=DOUBLE)
+
+
+@pytest.mark.parametrize("target", ["species", "sex", "body_mass_g", "late"])
+def test_a_pipeline_of_raw_columns_goes_out_and_comes_back(db: selectron.Database, target: str) -> None:
+    frame = birds()
+    connection(db).register("frame", frame)
+    connection(db).execute("CREATE TABLE birds AS SELECT * FROM frame")
+    features = selectron.FeatureOptions(categorical=("year",), embed={"island": 2})
+    model = db.train("birds", target, network=selectron.MLP([5]), epochs=3, features=features)
+    pipeline = model.export("sklearn")
+    rows = unheard_of(frame)
+    # The frame as pandas has it, with NaN, None and columns that are not used.
+    if model.classes:
+        expected = probabilities(model, rows)
+        np.testing.assert_allclose(pipeline.predict_proba(rows), expected, rtol=0, atol=1e-12)
+        said = model.predict(rows).df()[f"predicted_{target}"]
+        assert list(pipeline.predict(rows)) == list(said)
+    else:
+        expected = numbers(model, rows)
+        np.testing.assert_allclose(pipeline.predict(rows)[:, None], expected, rtol=1e-12)
+    back = db.import_model(pipeline, "birds", target, name="back")
+    again = probabilities(back, rows) if model.classes else numbers(back, rows)
+    np.testing.assert_allclose(again, expected, rtol=1e-9, atol=DOUBLE)
+    assert back.train(2).record.epochs == 2
+
+
+@pytest.mark.parametrize("activation", ACTIVATION_NAMES)
+def test_activations_go_out(db: selectron.Database, activation: str) -> None:
+    frame = flowers()[[*FLOWERS, "species"]]
+    model = db.train(frame, "species", network=selectron.MLP([4], activation=activation), epochs=0)
+    inputs = model.encoded(frame).array()
+    expected = probabilities(model, frame)
+    np.testing.assert_allclose(run(model.export("onnx"), inputs), expected, rtol=0, atol=1e-12)
+    single = run(model.export("onnx", precision="float32"), inputs.astype(np.float32))
+    np.testing.assert_allclose(single, expected, rtol=0, atol=SINGLE)
+    module = model.export("torch")
+    # Beyond 20, PyTorch's softplus is the number itself.
+    np.testing.assert_allclose(module(torch.tensor(inputs)).detach().numpy(), expected, rtol=0, atol=DOUBLE)
+    logits = model.export("torch", logits=True)(torch.tensor(inputs))
+    np.testing.assert_allclose(torch.softmax(logits, 1).detach().numpy(), expected, rtol=0, atol=DOUBLE)
+
+
+def test_raw_columns_of_numbers_in_onnx(db: selectron.Database) -> None:
+    frame = birds()[[*NUMBERS, "tall", "late", "species"]]
+    model = db.train(frame, "species", network=selectron.MLP([4]), epochs=2)
+    made = model.export("onnx", raw=True)
+    columns = [feature.column for feature in model.blueprint.encoding.features]
+    inputs = frame[columns].astype(float).to_numpy()
+    assert np.isnan(inputs).any()
+    np.testing.assert_allclose(run(made, inputs), probabilities(model, frame), rtol=0, atol=1e-12)
+    with pytest.raises(ConfigurationError, match="'island' is no number"):
+        db.train(str(PENGUINS), "species", epochs=0).export("onnx", raw=True)
+
+
+def test_encoded_features_and_their_order(database: selectron.Database) -> None:
+    frame = birds().drop(columns=["tall", "late"])
+    frame["number"] = np.arange(len(frame))
+    options = selectron.FeatureOptions(exclude=("number",), embed={"island": 2})
+    model = database.train(frame, "species", epochs=0, features=options)
+    found = model.encoded(frame, keep=["number"])
+    assert found.columns[0] == "number"
+    assert found.units[-4:] == ("island = Biscoe", "island = Dream", "island = Torgersen", "island = (other)")
+    assert found.columns[1:] == list(found.units)
+    held = found.df()
+    assert list(held["number"]) == list(frame["number"])
+    np.testing.assert_array_equal(held[list(found.units)].to_numpy(dtype=float), found.array())
+    assert (held["island = Dream"] == (frame["island"] == "Dream")).all()
+    assert found.sql.startswith("SELECT")
+    with pytest.raises(ColumnError, match="'year' is called as a unit is"):
+        model.encoded(frame, keep=["year"])
+
+
+# Refusals -------------------------------------------------------------------------------------
+
+
+def fitted(estimator: Any, names: list[str] | None = None, target: str = "species") -> Any:
+    frame = birds().dropna()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return estimator.fit(frame[names or NUMBERS], frame[target])
+
+
+def network(*layers: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, 3), *layers)
+
+
+REFUSED: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
+    "forest": (lambda: fitted(RandomForestClassifier(2)), {}, "Estimator RandomForestClassifier"),
+    "pca": (lambda: fitted(make_pipeline(PCA(2), LogisticRegression())), {}, "Transformer PCA"),
+    "imputer": (lambda: fitted(make_pipeline(KNNImputer(), LogisticRegression())), {}, "KNNImputer cannot"),
+    "clip": (lambda: fitted(make_pipeline(MinMaxScaler(clip=True), LogisticRegression())), {}, "clip=True"),
+    "function": (
+        lambda: fitted(make_pipeline(FunctionTransformer(np.log), LogisticRegression())),
+        {},
+        "FunctionTransformer with func",
+    ),
+    "sentinel": (
+        lambda: fitted(make_pipeline(SimpleImputer(missing_values=-1), LogisticRegression())),
+        {},
+        "missing_values=-1",
+    ),
+    "not fitted": (lambda: MLPClassifier(), {}, "MLPClassifier is not fitted"),
+    "poisson": (
+        lambda: fitted(MLPRegressor(loss="poisson", hidden_layer_sizes=(2,), max_iter=3), target="year"),
+        {},
+        "loss='poisson'",
+    ),
+    "a number": (lambda: 3, {}, "int is no network"),
+    "lstm": (lambda: network(nn.LSTM(3, 3)), {"features": NUMBERS}, r"layer '1' \(LSTM\)"),
+    "batch norm": (lambda: network(nn.BatchNorm1d(3)), {"features": NUMBERS}, r"layer '1' \(BatchNorm1d\)"),
+    "leaky": (lambda: network(nn.LeakyReLU(0.2)), {"features": NUMBERS}, r"negative_slope=0\.2"),
+    "elu": (lambda: network(nn.ELU(2.0)), {"features": NUMBERS}, r"alpha=2\.0"),
+    "softmax inside": (lambda: network(nn.Softmax(dim=1), nn.Linear(3, 3)), {"features": NUMBERS}, "Softmax"),
+    "many labels": (lambda: network(nn.Sigmoid()), {"features": NUMBERS, "classes": KINDS}, "several labels"),
+    "no names": (lambda: network(), {"classes": KINDS}, "names of columns in the order of its 4 inputs"),
+    "no classes": (lambda: network(), {"features": NUMBERS}, "which classes its 3 outputs are"),
+    "wrong classes": (lambda: network(), {"features": NUMBERS, "classes": "abc"}, "classes that the network"),
+    "few classes": (lambda: network(), {"features": NUMBERS, "classes": "ab"}, "2 classes are named"),
+    "few features": (lambda: network(), {"features": NUMBERS[:3], "classes": KINDS}, "has 4 inputs"),
+    "no column": (lambda: network(), {"features": [*NUMBERS[:3], "x"]}, "no column 'x'"),
+    "text": (
+        lambda: network(),
+        {"features": [*NUMBERS[:3], "island"], "classes": KINDS},
+        "'island' .* takes it as a number",
+    ),
+    "the target": (lambda: network(), {"features": [*NUMBERS[:3], "species"]}, "target and a feature"),
+    "nulls": (
+        lambda: network(),
+        {"features": NUMBERS, "classes": KINDS},
+        "'bill_length_mm' .* has 2 NULLs in 344 rows",
+    ),
+    "no file": (lambda: "nothing.onnx", {}, "no file 'nothing.onnx'"),
+    "task": (lambda: network(), {"features": NUMBERS, "task": "regression"}, "3 outputs, and 1 targets"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_imported_is_refused_by_name(db: selectron.Database, case: str) -> None:
+    source, options, message = REFUSED[case]
+    with pytest.raises(SelectronError, match=message):
+        db.import_model(source(), str(PENGUINS), "species", **options)
+    # Nothing is left behind.
+    assert db.engine.rows(selectron_query("duckdb_tables()")) == []
+
+
+def test_nulls_without_a_place_are_refused_or_imputed(db: selectron.Database) -> None:
+    whole = birds().dropna(subset=NUMBERS)
+    source = fitted(LogisticRegression(max_iter=10))
+    model = db.import_model(source, whole, "species", name="refuses")
+    with pytest.raises(ColumnError, match=r"'bill_length_mm' .* has 2 NULLs"):
+        model.predict(str(PENGUINS))
+    imputing = db.import_model(source, str(PENGUINS), "species", name="imputes", nulls="impute")
+    filled = birds().assign(**{name: birds()[name].fillna(birds()[name].mean()) for name in NUMBERS})
+    expected = source.predict_proba(filled[NUMBERS])
+    np.testing.assert_allclose(probabilities(imputing, str(PENGUINS)), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("activation", "kind", "options", "message"),
+    [
+        ("selu", "sklearn", {}, "cannot have selu"),
+        ("relu", "caffe", {}, "exported to 'caffe'"),
+        ("relu", "torch", {"raw": True}, "no option 'raw' of torch"),
+        ("relu", "onnx", {"precision": "int8"}, "precision is 'int8'"),
+    ],
+)
+def test_what_cannot_be_exported(
+    db: selectron.Database, activation: str, kind: str, options: dict[str, Any], message: str
+) -> None:
+    model = db.train(str(PENGUINS), "species", network=selectron.MLP([3], activation=activation), epochs=0)
+    with pytest.raises(ConfigurationError, match=message):
+        model.export(kind, **options)
+
+
+def test_a_file_of_another_end_is_refused(db: selectron.Database, tmp_path: Path) -> None:
+    model = db.train(str(PENGUINS), "species", network=selectron.MLP([3]), epochs=0)
+    with pytest.raises(ConfigurationError, match=r"does not end in \.onnx"):
+        model.export("onnx", tmp_path / "network.pt")
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        model.export("numpy", tmp_path / "missing" / "network.npz")
+
+
+# The command line -----------------------------------------------------------------------------
+
+
+def test_export_and_import_from_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+
+    def shell(*arguments: str) -> Any:
+        return runner.invoke(app, list(arguments))
+
+    with selectron.connect("birds.duckdb") as db:
+        model = db.train(str(PENGUINS), "species", network=selectron.MLP([4]), epochs=3)
+        expected = probabilities(model, str(PENGUINS))
+    for name, to in (("a.onnx", "onnx"), ("a.joblib", "sklearn")):
+        done = shell("export", "birds.duckdb", name, "--model", "species", "--to", to)
+        assert done.exit_code == 0, done.exception
+    rows = ["--table", str(PENGUINS), "--target", "species"]
+    done = shell("import", "birds.duckdb", "a.onnx", *rows, "--model", "a", "--encoding", "species")
+    assert done.exit_code == 0, done.exception
+    refused = shell("import", "birds.duckdb", "a.joblib", *rows, "--model", "b")
+    assert isinstance(refused.exception, ConfigurationError)
+    assert "--trust" in str(refused.exception)
+    trusted = shell("import", "birds.duckdb", "a.joblib", *rows, "--model", "b", "--trust")
+    assert trusted.exit_code == 0, trusted.exception
+    with selectron.connect("birds.duckdb") as db:
+        for name in "ab":
+            found = probabilities(db.model(name), str(PENGUINS))
+            np.testing.assert_allclose(found, expected, rtol=0, atol=DOUBLE)
+
+
+def test_a_library_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, db: selectron.Database) -> None:
+    model = db.train(str(PENGUINS), "species", network=selectron.MLP([3]), epochs=0)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ConfigurationError, match=r"Install selectron\[onnx\]"):
+        model.export("onnx")
+
+
+def test_dropout_that_has_no_place_is_told() -> None:
+    found = describe(nn.Sequential(nn.Dropout(0.2), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
+    assert len(found.notes) == 1
+    assert "Dropout of 0.2" in found.notes[0]
