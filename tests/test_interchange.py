@@ -339,6 +339,7 @@ ACTIVATIONS: dict[str, nn.Module] = {
     "LeakyReLU": nn.LeakyReLU(),
     "ELU": nn.ELU(),
     "SELU": nn.SELU(),
+    "GELU": nn.GELU(),
     "GELU tanh": nn.GELU(approximate="tanh"),
     "SiLU": nn.SiLU(),
     "Sigmoid": nn.Sigmoid(),
@@ -492,7 +493,19 @@ def layer_constants(seed: int = 0, dtype: Any = np.float32) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "operator",
-    ["Relu", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Tanh", "Softplus", "Identity", "Mul", "Gelu tanh"],
+    [
+        "Relu",
+        "LeakyRelu",
+        "Elu",
+        "Selu",
+        "Sigmoid",
+        "Tanh",
+        "Softplus",
+        "Identity",
+        "Mul",
+        "Gelu",
+        "Gelu tanh",
+    ],
 )
 def test_operators_of_onnx(db: selectron.Database, operator: str, tmp_path: Path) -> None:
     middle = [helper.make_node(operator.split()[0], ["h"], ["a"])]
@@ -594,6 +607,7 @@ def test_the_protocol_of_keras(db: selectron.Database) -> None:
         db.import_model(model, flowers(), "target", features=FLOWERS)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Keras' own
 def test_keras_itself(db: selectron.Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     keras = pytest.importorskip("keras")

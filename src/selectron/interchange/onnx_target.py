@@ -14,6 +14,7 @@ from selectron.features.kinds import BOUND, BooleanFeature, NumberFeature
 from selectron.interchange.dense import Exported, input_units, layers_of
 from selectron.interchange.optional import library
 from selectron.program.operations import Array
+from selectron.training.activations import ABOVE, BELOW, FAR, SELU_ALPHA, SELU_SCALE
 
 __all__ = ["OPTIONS", "make", "write"]
 
@@ -136,15 +137,36 @@ def activate(graph: Graph, value: str, activation: str) -> str:
         wave = graph.add("Tanh", graph.add("Mul", inner, graph.constant(np.sqrt(2 / np.pi))))
         half = graph.add("Mul", value, graph.constant(0.5))
         return graph.add("Mul", half, graph.add("Add", wave, graph.constant(1.0)))
+    if activation == "gelu_exact":
+        return gelu_exact(graph, value)
     raise ConfigurationError(f"ONNX has no counterpart of activation {activation!r}.")
 
 
+def gelu_exact(graph: Graph, value: str) -> str:
+    """As it is computed here, since runtimes have no error function in double precision."""
+    z = graph.add("Min", graph.add("Abs", value), graph.constant(FAR))
+    density = graph.add("Exp", graph.add("Mul", graph.add("Mul", z, z), graph.constant(-0.5)))
+    above, below = (polynomial(graph, coefficients, z) for coefficients in (ABOVE, BELOW))
+    tail = graph.add("Div", graph.add("Mul", density, above), below)
+    positive = graph.add("Greater", value, graph.constant(0.0))
+    share = graph.add("Where", positive, graph.add("Sub", graph.constant(1.0), tail), tail)
+    return graph.add("Mul", value, share)
+
+
+def polynomial(graph: Graph, coefficients: Sequence[float], z: str) -> str:
+    total = graph.constant(coefficients[0])
+    for coefficient in coefficients[1:]:
+        total = graph.add("Add", graph.add("Mul", total, z), graph.constant(coefficient))
+    return total
+
+
 def selu(graph: Graph, value: str) -> str:
-    alpha, scale = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
     zero = graph.constant(0.0)
     grown = graph.add("Sub", graph.add("Exp", graph.add("Min", value, zero)), graph.constant(1.0))
-    parts = graph.add("Add", graph.add("Max", value, zero), graph.add("Mul", grown, graph.constant(alpha)))
-    return graph.add("Mul", parts, graph.constant(scale))
+    parts = graph.add(
+        "Add", graph.add("Max", value, zero), graph.add("Mul", grown, graph.constant(SELU_ALPHA))
+    )
+    return graph.add("Mul", parts, graph.constant(SELU_SCALE))
 
 
 def encode(graph: Graph, exported: Exported, columns: Sequence[str]) -> str:
