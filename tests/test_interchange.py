@@ -806,6 +806,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
         {"features": NUMBERS, "classes": KINDS},
         "'bill_length_mm' .* has 2 NULLs in 344 rows",
     ),
+    "option": (lambda: network(), {"features": NUMBERS, "epochs": 3}, "no option 'epochs'"),
     "no file": (lambda: "nothing.onnx", {}, "no file 'nothing.onnx'"),
     "task": (lambda: network(), {"features": NUMBERS, "task": "regression"}, "3 outputs, and 1 targets"),
 }

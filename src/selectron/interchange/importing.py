@@ -98,6 +98,12 @@ def imported(
     if wanted.features is not None:
         refuse_target(resolve_columns(columns, wanted.features, relation.label), targets)
     options: dict[str, Any] = dict(going_on)
+    unknown = sorted(set(options) - set(GoingOn.__annotations__))
+    if unknown:
+        raise ConfigurationError(
+            f"import_model has no option {unknown[0]!r}.",
+            hint=f"It has {', '.join(GoingOn.__annotations__)}.",
+        )
     layout, strategy, steps = (options.pop(name, None) for name in ("layout", "strategy", "steps"))
     held = resolve_validation(engine, options.pop("validation", 0.2), columns)
     training = TrainingOptions(**options, epochs=0, validation=held.fraction, validation_column=held.column)
