@@ -54,15 +54,18 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "outputs": "errors sql engines.base",
         "explaining": "errors sql engines.base program training features layouts blueprint outputs "
         "prediction templates",
+        # Networks of other libraries, imported by the two below where they are asked for.
+        "interchange": "errors sql network program training engines.base features layouts planning "
+        "blueprint preparation",
         "model": "errors sql engines.base program features layouts store planning blueprint breakdown "
         "calibration evaluation explaining outputs portable prediction preparation statements tracing "
-        "trainer verification",
+        "trainer verification interchange",
         "database": "errors sql version network training engines.base engines.connect features layouts store "
-        "planning blueprint model preparation trainer",
+        "planning blueprint model preparation trainer interchange",
         "estimators": "errors sql network training engines.base engines.* features store blueprint "
         "prediction model database",
         "cli": "errors version network training planning engines.files features calibration evaluation model "
-        "database explaining outputs tracing trainer verification",
+        "database explaining outputs tracing trainer verification interchange",
         "__init__": "errors version network training features calibration evaluation model database trainer "
         "estimators verification",
         "__main__": "cli",

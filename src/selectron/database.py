@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Unpack
 
 from sqlglot import exp
 
@@ -22,7 +23,7 @@ from selectron.features.targets import ClassTarget
 from selectron.layouts.base import BatchPlan
 from selectron.model import Model, chosen
 from selectron.network import MLP
-from selectron.planning import parse_layout, parse_strategy
+from selectron.planning import Choice, parse_layout, parse_strategy
 from selectron.preparation import arrange, check_weights, held_out_rows, resolve_validation
 from selectron.sql import column, folded
 from selectron.store.store import ModelRecord, Store
@@ -32,6 +33,9 @@ from selectron.training.optimizers import Adam, Optimizer
 from selectron.training.options import TrainingOptions
 from selectron.training.schedules import ConstantRate, Schedule
 from selectron.version import __version__
+
+if TYPE_CHECKING:
+    from selectron.interchange.importing import GoingOn
 
 __all__ = ["Database", "connect"]
 
@@ -294,19 +298,130 @@ class Database:
             blueprint = Blueprint(specification, encoding)
             if start is not None:
                 blueprint = warmed(blueprint, start)
-            # Compiled before anything is written, so that what does not fit is refused here.
-            _ = blueprint.step, blueprint.batch_columns()
-            choice = chosen(self.engine, blueprint)
-            record = self.record(name or "+".join(required), relation, blueprint)
+            record, choice = self.begun(name or "+".join(required), relation, blueprint)
         except BaseException:
             self.engine.drop_temporary(ROWS)
             self.store.discard_if_empty()
             raise
+        return self.finished(record, blueprint, choice, epochs, (*left_out, *encoding.notes), watch)
+
+    def import_model(
+        self,
+        source: object,
+        table: object,
+        target: str | Sequence[str],
+        *,
+        name: str | None = None,
+        features: Sequence[str] | None = None,
+        classes: Sequence[object] | None = None,
+        task: str = "auto",
+        preprocessing: object = None,
+        nulls: str = "refuse",
+        trust: bool = False,
+        **options: Unpack[GoingOn],
+    ) -> Model:
+        """Bring in a network that was trained elsewhere, to predict and go on training in SQL.
+
+        Parameters
+        ----------
+        source
+            A fitted scikit-learn network or linear model, alone or at the end of a pipeline; a PyTorch or
+            Keras ``Sequential``; an ONNX model; or a file of one: .onnx, .pt, .keras, .joblib.
+        table
+            The table whose columns feed it, and on which :meth:`Model.train` goes on: a table, view, query,
+            file or data frame.
+        target
+            The column that it predicts, or several columns of numbers.
+        name
+            What to call the model; the target's name by default. A name that is taken gets a new version.
+        features
+            The columns that are its inputs, in its order. By default those that it was fitted to, by name.
+        classes
+            The classes in the order of its outputs (two for a single output). By default those that it was
+            fitted to; 0, 1, 2 ... for a column of numbers.
+        task
+            ``"classification"``, ``"regression"`` or ``"auto"``.
+        preprocessing
+            What was done to the columns before the network saw them: a fitted transformer of scikit-learn (or
+            its file), or a :class:`Model` whose encoded features it was trained on.
+        nulls
+            Of columns in which the network has no place for NULL: ``"refuse"``, or ``"impute"`` by the
+            table's mean, or no category.
+        trust
+            Whether to read a pickle, which may run any code.
+        options
+            How it is trained on, as in :meth:`train`: loss, optimizer, schedule, batch_size, l1, l2,
+            class_weight, row_weight, clip_norm, validation, patience, min_delta, seed, layout, strategy and
+            steps.
+
+        Returns
+        -------
+        Model
+            Of no epochs yet. Its probabilities are the network's, but for rounding.
+
+        Raises
+        ------
+        ConfigurationError, DataError, StoreError
+            Naming what cannot be imported, before anything is written.
+
+        Examples
+        --------
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> fitted = LogisticRegression().fit([[1.0], [2.0], [7.0], [8.0]], [0, 0, 1, 1])
+        >>> with connect() as db:
+        ...     model = db.import_model(
+        ...         fitted, "SELECT x, x // 5 AS large FROM range(10) AS t(x)", "large", features=["x"])
+        ...     model.predict("SELECT 9 AS x").rows()[0][:2]
+        (9, 1)
+        """
+        from selectron.interchange.importing import Wanted, imported
+        from selectron.interchange.sources import describe, read
+
+        before = preprocessing
+        if isinstance(before, Model):
+            before = before.blueprint
+        elif isinstance(before, (str, Path)):
+            before = read(Path(before), trust=trust)
+        wanted = Wanted(
+            target=(target,) if isinstance(target, str) else tuple(target),
+            features=None if features is None else tuple(features),
+            classes=None if classes is None else tuple(classes),
+            task=parse_task(task),
+            nulls=nulls,
+            preprocessing=before,
+        )
+        described = describe(source, trust=trust)
+        self.store.prepare()
+        try:
+            blueprint, relation, notes = imported(self.engine, described, table, wanted, options)
+            record, choice = self.begun(name or "+".join(blueprint.specification.target), relation, blueprint)
+        except BaseException:
+            self.engine.drop_temporary(ROWS)
+            self.store.discard_if_empty()
+            raise
+        return self.finished(record, blueprint, choice, 0, notes, lambda progress: None)
+
+    def begun(self, name: str, relation: Relation, blueprint: Blueprint) -> tuple[ModelRecord, Choice]:
+        """Write a model without a checkpoint, once it is known that it can be trained."""
+        # Compiled before anything is written, so that what does not fit is refused here.
+        _ = blueprint.step, blueprint.batch_columns()
+        choice = chosen(self.engine, blueprint)
+        return self.record(name, relation, blueprint), choice
+
+    def finished(
+        self,
+        record: ModelRecord,
+        blueprint: Blueprint,
+        choice: Choice,
+        epochs: int,
+        notes: tuple[str, ...],
+        watch: Callable[[Progress], None],
+    ) -> Model:
+        """Train a model that was begun."""
         Trainer(self.engine, self.store, record, blueprint, choice, watch).run(epochs)
         model = Model(self.engine, self.store, self.store.record(record.model_id))
-        model.notes = (*left_out, *encoding.notes)
-        earlier = [r.model_id for r in self.store.models() if r.name == model.name and r != model.record]
-        model.renew(earlier)
+        model.notes = notes
+        model.renew([r.model_id for r in self.store.models() if r.name == model.name and r != model.record])
         return model
 
     def record(self, name: str, relation: Relation, blueprint: Blueprint) -> ModelRecord:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from sqlglot import exp
@@ -42,12 +42,15 @@ from selectron.prediction import (
 )
 from selectron.preparation import arrange, check_weights, held_out_rows, needed_columns, split_of
 from selectron.program.operations import Array
-from selectron.sql import cast, column, folded
+from selectron.sql import cast, column, folded, number
 from selectron.statements import step_statement, training_script, training_statement
 from selectron.store.store import LogRow, ModelRecord, Store
 from selectron.tracing import Trace
 from selectron.trainer import ROWS, Progress, Trainer, stored_values
 from selectron.verification import TOLERANCE, Verification, verify
+
+if TYPE_CHECKING:
+    from selectron.interchange.encoded import Encoded
 
 __all__ = ["SQL_KINDS", "Model", "Predictions", "chosen"]
 
@@ -446,10 +449,12 @@ class Model:
             )
 
     def refuse_nulls(self, relation: Relation) -> None:
-        """Hold to nulls="refuse"."""
-        if self.blueprint.specification.features.nulls != "refuse":
+        """Hold to nulls="refuse", and to columns that must be complete."""
+        options = self.blueprint.specification.features
+        columns = dict.fromkeys(feature.column for feature in self.blueprint.encoding.features)
+        names = [name for name in columns if options.nulls == "refuse" or name in options.complete]
+        if not names:
             return
-        names = [feature.column for feature in self.blueprint.encoding.features]
         counts = [
             exp.Sub(this=exp.Count(this=exp.Star()), expression=exp.Count(this=column(name)))
             for name in names
@@ -709,6 +714,84 @@ class Model:
         trained.renew([self.record.model_id])
         return trained
 
+    # Exchanging ------------------------------------------------------------------------------
+
+    def encoded(self, source: object = None, *, keep: Sequence[str] = ()) -> Encoded:
+        """The features of each row as the network takes them: what an exported network is fed.
+
+        Parameters
+        ----------
+        source
+            A table, view, query, file or data frame; by default the table that was trained on.
+        keep
+            Columns of the table to have beside them, such as a key.
+
+        Examples
+        --------
+        >>> import selectron
+        >>> db = selectron.connect()
+        >>> rows = "SELECT x, x > 4 AS large FROM range(10) AS t(x)"
+        >>> model = db.train(rows, "large", network=selectron.MLP([]), epochs=1, validation=0)
+        >>> model.encoded(rows).array().shape
+        (10, 1)
+        """
+        from selectron.interchange.encoded import encoded
+
+        named = self.blueprint.specification.source if source is None else source
+        if named is None:
+            raise DataError(
+                f"Model {self.name!r} was trained on a data frame, which is not in the database.",
+                hint="Give the rows again as source.",
+            )
+        return encoded(self.engine, self.blueprint, self.engine.relation(named), keep)
+
+    def export(self, kind: str, path: str | Path | None = None, **options: Any) -> Any:
+        """The network for another library; it predicts as this model does.
+
+        Parameters
+        ----------
+        kind
+            ``"numpy"``: a dict of arrays, by ``"<layer>.<parameter>"``, of (inputs, units). ``"torch"``: an
+            ``nn.Sequential`` in double precision. ``"onnx"``: a model of one graph. Both take the features
+            of :meth:`encoded`, in its order, and give probabilities (of the second class, if there are two)
+            or numbers; with ``logits=True`` they end before the softmax or sigmoid. ``"onnx"`` with
+            ``raw=True`` takes the table's columns of numbers and booleans instead. ``"sklearn"``: a pipeline
+            that takes the table's columns as a pandas frame, or with ``raw=False`` a network on the
+            features of :meth:`encoded`.
+        path
+            A file to write it into as well: .npz, .pt, .onnx or .joblib.
+
+        Raises
+        ------
+        ConfigurationError
+            Naming what the other library lacks.
+
+        Examples
+        --------
+        >>> import selectron
+        >>> db = selectron.connect()
+        >>> rows = "SELECT x, x > 4 AS large FROM range(10) AS t(x)"
+        >>> model = db.train(rows, "large", network=selectron.MLP([]), epochs=1, validation=0)
+        >>> {name: array.shape for name, array in model.export("numpy").items()}
+        {'output.weights': (1, 1), 'output.biases': (1, 1)}
+        """
+        from selectron.interchange.exporting import Exported, export
+
+        source = self.blueprint.specification.source
+        try:
+            known = [] if source is None else self.engine.columns(self.engine.relation(source))
+        except DataError:
+            # The table is gone; its columns' types only matter for some exports.
+            known = []
+        held = Exported(
+            self.engine,
+            self.blueprint,
+            self.parameters,
+            class_values(self.engine, self.blueprint.encoding.target),
+            {own.name: own for own in known},
+        )
+        return export(held, kind, path, **options)
+
     # Showing ---------------------------------------------------------------------------------
 
     def sql(self, kind: str = "predict", source: object = None, *, scores: bool = False) -> str:
@@ -884,6 +967,14 @@ class Model:
     def drop(self) -> None:
         """Remove this version from the database."""
         self.store.drop(self.name, self.version)
+
+
+def class_values(engine: Engine, target: object) -> tuple[Any, ...]:
+    """The classes as values of the target's own type; none if numbers are predicted."""
+    if not isinstance(target, ClassTarget):
+        return ()
+    labels = [target.label(number(float(place))) for place in range(target.outputs)]
+    return tuple(engine.rows(exp.select(*labels))[0])
 
 
 def chosen(engine: Engine, blueprint: Blueprint) -> Choice:

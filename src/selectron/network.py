@@ -18,6 +18,7 @@ ACTIVATION_NAMES: Final = (
     "elu",
     "selu",
     "gelu",
+    "gelu_exact",
     "silu",
     "sigmoid",
     "tanh",

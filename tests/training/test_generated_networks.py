@@ -36,6 +36,7 @@ ACTIVATIONS: dict[str, Any] = {
     "elu": F.elu,
     "selu": F.selu,
     "gelu": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu_exact": F.gelu,
     "silu": F.silu,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,

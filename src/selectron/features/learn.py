@@ -179,7 +179,13 @@ def feature_columns(
     reserved: Sequence[str],
 ) -> list[Column]:
     """The columns to learn from."""
-    named = [*options.exclude, *options.categorical, *options.embed, *options.column_scaling]
+    named = [
+        *options.exclude,
+        *options.categorical,
+        *options.embed,
+        *options.column_scaling,
+        *options.complete,
+    ]
     resolve_columns(columns, list(dict.fromkeys(named)), label)
     if options.include:
         chosen = resolve_columns(columns, options.include, label)
@@ -217,6 +223,7 @@ def with_names_of(columns: Sequence[Column], options: FeatureOptions) -> Feature
         options,
         include=tuple(map(own, options.include)),
         categorical=tuple(map(own, options.categorical)),
+        complete=tuple(map(own, options.complete)),
         embed={own(name): length for name, length in options.embed.items()},
         column_scaling={own(name): scaling for name, scaling in options.column_scaling.items()},
     )
@@ -375,7 +382,7 @@ def learn_feature(
         notes.append(f"Column {name!r} is left out: all its values are NULL.")
         return None
     nulls = measurements.rows - found.count
-    if nulls and options.nulls == "refuse":
+    if nulls and (options.nulls == "refuse" or name in options.complete):
         raise ColumnError(
             f"Column {name!r} of {label} has {nulls} NULLs in {measurements.rows} rows.",
             hint="Fill them, exclude the column, or impute.",

@@ -43,6 +43,8 @@ class FeatureOptions:
     classes
         All classes of the target, as text and in the order of the outputs, for rows that may lack some; by
         default those that the rows have.
+    complete
+        Columns whose NULLs are refused, whatever `nulls` says of the others.
 
     Raises
     ------
@@ -60,9 +62,10 @@ class FeatureOptions:
     embed: Mapping[str, int] = field(default_factory=dict)
     max_categories: int = 100
     classes: tuple[str, ...] = ()
+    complete: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("include", "exclude", "categorical", "classes"):
+        for name in ("include", "exclude", "categorical", "classes", "complete"):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         check_choice("scaling", self.scaling, SCALINGS)

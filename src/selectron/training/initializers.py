@@ -50,7 +50,7 @@ DRAWS: Final[Mapping[str, Draw]] = {
     "constant": constant,
     "zeros": zeros,
 }
-AFTER_HE: Final = frozenset({"relu", "leaky_relu", "elu", "gelu", "silu", "softplus"})
+AFTER_HE: Final = frozenset({"relu", "leaky_relu", "elu", "gelu", "gelu_exact", "silu", "softplus"})
 
 
 def initial_weights(
