@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 
-.PHONY: demo check bench bench-engines
+.PHONY: demo check bench bench-engines bench-scoring
 
 # Train on a real table, and leave a model behind.
 demo: .venv/installed
@@ -22,6 +22,15 @@ bench: .venv/installed-dev
 # The same on DuckDB, SQLite and PostgreSQL.
 bench-engines: .venv/installed-dev
 	.venv/bin/python benchmarks/engines.py
+
+# Scoring against orbital, in an environment of its own.
+bench-scoring: .venv-scoring/installed
+	.venv-scoring/bin/python benchmarks/scoring.py
+
+.venv-scoring/installed: pyproject.toml benchmarks/scoring-requirements.txt
+	$(PYTHON) -m venv .venv-scoring
+	.venv-scoring/bin/python -m pip install --quiet --editable '.[postgres]' -r benchmarks/scoring-requirements.txt
+	touch $@
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -250,3 +251,27 @@ def test_a_divergence_is_not_lost_in_an_exponential(engines: Callable[[str], Eng
     nan = exp.cast(exp.Literal.string("nan"), "double")
     ((value,),) = engine.rows(exp.select(exp.Exp(this=nan)))
     assert np.isnan(value)
+
+
+def test_a_large_network_predicts_in_a_reopened_file_and_without_us(tmp_path: Path, penguins: str) -> None:
+    path = tmp_path / "large.sqlite"
+    with selectron.connect(path) as db:
+        db.engine.create_table("birds", exp.select("*").from_(db.engine.relation(penguins).source))
+        model = db.train("birds", "species", network=selectron.MLP([60]), epochs=2)
+        assert sum(array.size for array in model.parameters.values()) > 1000
+        expected = model.predict("birds").rows()
+        model.predict("birds").to_view("scored")
+    with selectron.connect(path, read_only=True) as db:
+        again = db.model("species")
+        assert again.predict("birds").rows() == expected
+        assert (again.evaluate()["accuracy"] or 0.0) > 0.8
+        query = again.sql("predict")
+    # A view and the printed query have no functions but SQLite's own.
+    plain = sqlite3.connect(path)
+    try:
+        for found in (plain.execute("SELECT * FROM scored"), plain.execute(query)):
+            for mine, other in zip(found.fetchall(), expected, strict=True):
+                assert mine[-3:] == pytest.approx(other[-3:], rel=1e-9)
+                assert mine[-4] == other[-4]
+    finally:
+        plain.close()

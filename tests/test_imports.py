@@ -57,7 +57,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
         # Networks of other libraries, imported by the two below where they are asked for.
         "interchange": "errors sql network program training engines.base features layouts planning "
         "blueprint preparation",
-        "model": "errors sql engines.base program features layouts store planning blueprint breakdown "
+        "model": "errors sql engines.base program features forms layouts store planning blueprint breakdown "
         "calibration evaluation explaining outputs portable prediction preparation statements tracing "
         "trainer verification interchange",
         "database": "errors sql version network training engines.base engines.connect features layouts store "

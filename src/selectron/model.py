@@ -27,9 +27,17 @@ from selectron.features.encoding import StatisticRow, from_rows
 from selectron.features.learn import resolve_columns
 from selectron.features.rows import HELD_OUT, Split, arranged_rows
 from selectron.features.targets import ClassTarget
+from selectron.forms import BY_FUNCTIONS
 from selectron.layouts.base import BatchPlan, Layout
 from selectron.outputs import Output
-from selectron.planning import Choice, choose, layout_of, parse_layout, parse_strategy
+from selectron.planning import (
+    Choice,
+    choose,
+    layout_of,
+    parse_layout,
+    parse_strategy,
+    register_functions,
+)
 from selectron.portable import portable_query, table_named, written
 from selectron.portable.dbt import CONFIGURATION, escape, reference
 from selectron.prediction import (
@@ -382,9 +390,12 @@ class Model:
         """The current checkpoint's parameters, for a forward pass: without our functions if it is `plain`."""
         abilities = self.engine.abilities
         values = self.parameters if abilities.arrays is not Arrays.LISTS else {}
-        return stored_weights(
+        found = stored_weights(
             abilities, self.store, self.record.model_id, self.blueprint, values, plain=plain
         )
+        if found.form is BY_FUNCTIONS:
+            register_functions(self.engine)
+        return found
 
     def held_out_rows(self, beside: Sequence[str] = ()) -> Relation:
         """The rows that were held out, found again in the table that was trained on.

@@ -29,6 +29,7 @@ __all__ = [
     "parse_layout",
     "parse_strategy",
     "register",
+    "register_functions",
 ]
 
 
@@ -88,10 +89,15 @@ def layout_of(abilities: Abilities, name: LayoutName, step: Step) -> Layout:
 def register(engine: Engine, layout: Layout) -> None:
     """Give the connection the functions that a layout calls."""
     if isinstance(layout, FunctionsLayout):
-        for name, (arity, function) in FUNCTIONS.items():
-            engine.register(name, arity, function)
-        for name, (arity, aggregate) in AGGREGATES.items():
-            engine.register_aggregate(name, arity, aggregate)
+        register_functions(engine)
+
+
+def register_functions(engine: Engine) -> None:
+    """Give the connection the functions that compute with tensors."""
+    for name, (arity, function) in FUNCTIONS.items():
+        engine.register(name, arity, function)
+    for name, (arity, aggregate) in AGGREGATES.items():
+        engine.register_aggregate(name, arity, aggregate)
 
 
 @dataclass(frozen=True)
