@@ -57,10 +57,11 @@ def test_the_first_command_and_its_sql(folder: Path) -> None:
     check(block("sql: hidden layer", "sql"), textwrap.dedent(before[start.start() :]) + "\n")
 
 
-def test_the_python_code(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["python", "python: exchange"])
+def test_the_python_code(folder: Path, name: str) -> None:
     text = README.read_text()
     found = re.search(
-        r"<!-- python -->\n```python\n(.*?)```\nprints\n```\n(.*?)```\n<!-- end -->", text, re.DOTALL
+        rf"<!-- {name} -->\n```python\n(.*?)```\nprints\n```\n(.*?)```\n<!-- end -->", text, re.DOTALL
     )
     assert found is not None
     done = subprocess.run(
