@@ -453,3 +453,14 @@ def test_user_tables_are_unchanged_after_everything(bad: selectron.Database) -> 
         train(bad, "same")
     bad.drop("y")
     assert snapshot(bad) == before
+
+
+def test_classes_that_differ_only_in_case(db: selectron.Database) -> None:
+    query = (
+        "SELECT i AS x, CASE i % 3 WHEN 0 THEN 'a' WHEN 1 THEN 'A' ELSE 'b' END AS y FROM range(30) AS t(i)"
+    )
+    model = db.train(query, "y", epochs=1)
+    assert model.predicted[1:] == ["probability_A", "probability_a (2)", "probability_b"]
+    model.predict(query).to_table("scored")
+    total = 'SELECT avg("probability_A" + "probability_a (2)" + "probability_b") FROM scored'
+    assert connection(db).execute(total).fetchall()[0][0] == pytest.approx(1.0)

@@ -147,6 +147,22 @@ def test_every_command_has_help() -> None:
         assert all(getattr(parameter, "help", None) for parameter in command.params)
 
 
+def test_settings_of_optimizers_and_schedules(tmp_path: Path, penguins: str) -> None:
+    common = ["train", penguins, "--target", "species", "--hidden", "2", "--epochs", "2"]
+    momentum = ["--optimizer", "momentum", "--optimizer-option", "momentum=0.5"]
+    warm = ["--schedule", "warm_up", "--schedule-option", "epochs=3", "--schedule-option", "then=cosine"]
+    run(*common, *momentum, *warm, folder=tmp_path)
+    shown = run("show", "penguins.duckdb", "--model", "species", folder=tmp_path)
+    assert "momentum=0.5" in shown
+    assert "WarmUp(epochs=3, start=0.1, then=CosineDecay(" in shown
+    for option, message in (
+        ("momentum", "'momentum' is no setting. Give NAME=VALUE"),
+        ("nope=1", "does not take learning_rate=0.01, nope=1"),
+    ):
+        wrong = [*common, "--optimizer", "momentum", "--optimizer-option", option]
+        assert message in run(*wrong, folder=tmp_path, code=1)
+
+
 def test_a_function_is_made(folder: Path) -> None:
     made = run("function", "birds.duckdb", "is_species", "--model", "species", folder=folder)
     assert 'Made "is_species"("island", ' in made

@@ -275,3 +275,28 @@ def test_a_large_network_predicts_in_a_reopened_file_and_without_us(tmp_path: Pa
                 assert mine[-4] == other[-4]
     finally:
         plain.close()
+
+
+def test_columns_of_a_query_keep_the_types_of_their_table_on_sqlite(tmp_path: Path) -> None:
+    path = tmp_path / "a #1?.sqlite"
+    with selectron.connect(path) as db:
+        plain = sqlite3.connect(path)
+        plain.execute("CREATE TABLE t (day DATE, flag BOOLEAN, n INTEGER, name TEXT, y REAL)")
+        days = [(f"2024-01-{i:02}", i % 2, i, f"n{i % 3}", i / 2) for i in range(1, 21)]
+        plain.executemany("INSERT INTO t VALUES (?, ?, ?, ?, ?)", days)
+        plain.commit()
+        plain.close()
+        relation = db.engine.relation("SELECT day, flag, n + 1 AS more, upper(name) AS name, y FROM t")
+        kinds = [column.kind.value for column in db.engine.columns(relation)]
+        assert kinds == ["date", "boolean", "number", "text", "number"]
+        whole = db.train("t", "y", epochs=1, validation=0.2, name="a")
+        same = db.train("SELECT * FROM t", "y", epochs=1, validation="SELECT * FROM t WHERE n > 15", name="b")
+        assert whole.blueprint.encoding.units == same.blueprint.encoding.units
+    with selectron.connect(path, read_only=True) as db:
+        assert len(db.models()) == 2
+
+
+def test_whole_numbers_beyond_64_bits_on_sqlite(engines: Callable[[str], Engine]) -> None:
+    db = Database(engines("sqlite"))
+    frame = pd.DataFrame({"x": np.array([1, 2**63 + 5, 7, 9], dtype=np.uint64), "y": [1.0, 2.0, 3.0, 4.0]})
+    assert db.train(frame, "y", epochs=1, validation=0, network=selectron.MLP([])).record.epochs == 1

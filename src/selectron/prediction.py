@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -252,7 +253,24 @@ def prediction_columns(blueprint: Blueprint, *, scores: bool = False) -> list[st
     names = [f"predicted_{name}" for name in target.columns]
     if isinstance(target, ClassTarget):
         names += [f"probability_{label}" for label in target.classes]
-    return [*names, *(f"score_{unit}" for unit in blueprint.layers["output"])] if scores else names
+    if scores:
+        names += [f"score_{unit}" for unit in blueprint.layers["output"]]
+    return distinct(names)
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Names that differ where case is ignored: the second of two gets a number.
+
+    >>> distinct(["probability_a", "probability_A", "probability_b"])
+    ['probability_a', 'probability_A (2)', 'probability_b']
+    """
+    taken: Counter[str] = Counter()
+    found = []
+    for name in names:
+        taken[folded(name)] += 1
+        count = taken[folded(name)]
+        found.append(name if count == 1 else f"{name} ({count})")
+    return found
 
 
 def predict_query(

@@ -39,7 +39,8 @@ def chosen(kind: str, name: str, known: Mapping[str, type], **settings: Any) -> 
     try:
         return known[name](**given)
     except TypeError:
-        raise ConfigurationError(f"The {kind} {name!r} takes no {', '.join(given)}.") from None
+        listed_ = ", ".join(f"{key}={value!r}" for key, value in given.items())
+        raise ConfigurationError(f"The {kind} {name!r} does not take {listed_}.") from None
 
 
 def listed(text: str) -> list[str]:
@@ -65,6 +66,35 @@ def parse_embeddings(values: Sequence[str]) -> dict[str, int]:
             raise ConfigurationError(f"--embed is {value!r}.", hint="Give COLUMN:LENGTH, as in city:8.")
         found[name] = int(length)
     return found
+
+
+def parse_settings(values: Sequence[str] | None) -> dict[str, object]:
+    """Settings from NAME=VALUE, where a value is a whole number, a number, several of them, or a word."""
+
+    def parsed(text: str) -> object:
+        if "," in text:
+            return tuple(parsed(part) for part in listed(text))
+        for kind in (int, float):
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+        return text
+
+    found = {}
+    for value in values or ():
+        name, equals, text = value.partition("=")
+        if not equals or not name or not text:
+            raise ConfigurationError(f"{value!r} is no setting.", hint="Give NAME=VALUE, as in momentum=0.8.")
+        found[name] = parsed(text)
+    return found
+
+
+def parse_schedule(values: Sequence[str] | None) -> dict[str, object]:
+    """Settings of a schedule, one of which may be the schedule that follows."""
+    settings = parse_settings(values)
+    then = settings.get("then")
+    return settings if then is None else {**settings, "then": chosen("schedule", str(then), SCHEDULES)}
 
 
 def parse_validation(text: str) -> object:
@@ -99,6 +129,13 @@ def train(
     optimizer: Annotated[str, typer.Option(help=f"One of {', '.join(OPTIMIZERS)}.")] = "adam",
     learning_rate: Annotated[float, typer.Option(help="What the schedule starts from.")] = 0.01,
     schedule: Annotated[str, typer.Option(help=f"One of {', '.join(SCHEDULES)}.")] = "constant",
+    optimizer_option: Annotated[
+        list[str] | None,
+        typer.Option(help="Another setting of it: momentum=0.8, weight_decay=0.01 ..."),
+    ] = None,
+    schedule_option: Annotated[
+        list[str] | None, typer.Option(help="A setting of it: epochs=10, gamma=0.5, then=cosine ...")
+    ] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training rows.")] = 100,
     batch_size: Annotated[int, typer.Option(help="Rows a step; 0 takes all at once.")] = 256,
     l1: Annotated[float, typer.Option(help="Penalty on absolute weights.")] = 0.0,
@@ -186,8 +223,13 @@ def train(
                 task=task,
                 features=features,
                 loss=None if loss is None else chosen("loss", loss, LOSSES, label_smoothing=label_smoothing),
-                optimizer=chosen("optimizer", optimizer, OPTIMIZERS, learning_rate=learning_rate),
-                schedule=chosen("schedule", schedule, SCHEDULES),
+                optimizer=chosen(
+                    "optimizer",
+                    optimizer,
+                    OPTIMIZERS,
+                    **{"learning_rate": learning_rate, **parse_settings(optimizer_option)},
+                ),
+                schedule=chosen("schedule", schedule, SCHEDULES, **parse_schedule(schedule_option)),
                 epochs=epochs,
                 batch_size=batch_size or None,
                 l1=l1,

@@ -35,13 +35,15 @@ from selectron.engines.base import (
 from selectron.engines.files import is_file, rows_of
 from selectron.engines.tables import SchemaTables
 from selectron.errors import ColumnError, DataError, EngineError
-from selectron.sql import cast
+from selectron.sql import cast, folded
 
 __all__ = ["SQLite"]
 
 Expression = exp.Expr
 
 QUERY_WORDS: Final = ("select", "with", "values", "(")
+# What a view says of a column that is computed.
+AFFINITIES: Final = frozenset({"", "TEXT", "NUM", "REAL", "INT", "BLOB"})
 HEADER: Final = b"SQLite format 3\x00"
 
 # ----------------------------------------------------------------------------------------- spelling
@@ -337,22 +339,32 @@ class SQLite(SchemaTables, NoSqlFunctions):
             raise DataError(f"{relation.label} cannot be read: {error.problem}") from error
         seen: set[str] = set()
         for name in names:
-            if name.lower() in seen:
+            if folded(name) in seen:
                 raise ColumnError(
                     f"{relation.label} has two columns named {name!r}.",
                     hint="Name each column once, with AS in the query.",
                 )
-            seen.add(name.lower())
+            seen.add(folded(name))
         declared = self.declared(relation)
         held = self.held(relation, names)
         return [column_of(relation, name, declared.get(name, ""), held[name]) for name in names]
 
     def declared(self, relation: Relation) -> dict[str, str]:
-        """The declared types of a table's columns."""
-        if not isinstance(relation.source, exp.Table):
-            return {}
-        schema = relation.source.db or "main"
-        rows = self.execute("SELECT name, type FROM pragma_table_xinfo(?, ?)", [relation.source.name, schema])
+        """The declared types of a table's columns, and of those that a query takes from tables."""
+        source = relation.source
+        if isinstance(source, exp.Table):
+            return self.declared_in(source.name, source.db or "main")
+        # A view knows which columns are those of tables; of others it gives an affinity, which says nothing.
+        view = self.temporary("selectron_columns")
+        self.run(exp.Create(this=view, kind="VIEW", expression=source.this.copy()))
+        try:
+            found = self.declared_in(view.name, view.db)
+        finally:
+            self.run(exp.Drop(tables=[view.copy()], kind="VIEW"))
+        return {name: type_ for name, type_ in found.items() if type_ not in AFFINITIES}
+
+    def declared_in(self, table: str, schema: str) -> dict[str, str]:
+        rows = self.execute("SELECT name, type FROM pragma_table_xinfo(?, ?)", [table, schema])
         return {str(name): str(type_).upper() for name, type_ in rows}
 
     def held(self, relation: Relation, names: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -429,11 +441,10 @@ class SQLite(SchemaTables, NoSqlFunctions):
         schema = exp.Schema(this=self.temporary(name), expressions=definitions)
         self.run(exp.Create(this=schema, kind="TABLE"))
         places = ", ".join("?" * len(definitions))
-        self.connection.execute("BEGIN")
-        self.connection.executemany(
-            f'INSERT INTO temp."{name}" VALUES ({places})', (tuple(map(stored, row)) for row in rows.rows)
-        )
-        self.connection.execute("COMMIT")
+        with self.transaction():
+            self.connection.executemany(
+                f'INSERT INTO temp."{name}" VALUES ({places})', (tuple(map(stored, row)) for row in rows.rows)
+            )
         return Relation(self.temporary(name), label)
 
     def has_table(self, name: str) -> bool:
@@ -474,7 +485,7 @@ def stored(value: Any) -> Any:
         return value.isoformat(sep=" ")
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, Decimal):
+    if isinstance(value, Decimal) or (isinstance(value, int) and not -(2**63) <= value < 2**63):
         return float(value)
     return value if isinstance(value, (int, float, str, bytes, type(None))) else str(value)
 
@@ -497,7 +508,7 @@ def open_connection(path: str, *, read_only: bool) -> sqlite3.Connection:
     try:
         if read_only:
             connection = sqlite3.connect(
-                f"file:{Path(path).absolute().as_posix()}?mode=ro", uri=True, isolation_level=None
+                f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, isolation_level=None
             )
         else:
             connection = sqlite3.connect(path, isolation_level=None)
