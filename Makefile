@@ -2,14 +2,14 @@
 
 PYTHON ?= python3
 
-.PHONY: demo check bench bench-engines bench-scoring
+.PHONY: demo check bench bench-engines bench-scoring browser
 
 # Train on a real table, and leave a model behind.
 demo: .venv/installed
 	.venv/bin/selectron train examples/penguins.csv --target species
 
 # Everything that CI runs: lint, format, types, tests.
-check: .venv/installed-dev
+check: .venv/installed-dev browser
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
@@ -26,6 +26,11 @@ bench-engines: .venv/installed-dev
 # Scoring against orbital, in an environment of its own.
 bench-scoring: .venv-scoring/installed
 	.venv-scoring/bin/python benchmarks/scoring.py
+
+# Reports are opened in Chromium; where it cannot be installed, those tests are skipped.
+browser:
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null 2>&1 \
+		|| echo "Chromium is not installed: tests that open a browser are skipped."
 
 .venv-scoring/installed: pyproject.toml benchmarks/scoring-requirements.txt
 	$(PYTHON) -m venv .venv-scoring

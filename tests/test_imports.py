@@ -39,7 +39,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
         # What a user holds: thin faces over the layers, themselves in order.
         "templates": "sql",
         "calibration": "errors sql templates",
-        "evaluation": "calibration templates",
+        "evaluation": "calibration markup templates",
         "breakdown": "errors engines.base features evaluation templates",
         "blueprint": "errors sql serialization network program training features layouts strategies",
         "trainer": "errors sql engines.base program features layouts store strategies planning blueprint",
@@ -51,21 +51,24 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "prediction": "errors sql engines.base program features forms layouts store blueprint",
         "portable": "errors sql combination engines.base program features blueprint prediction",
         "verification": "errors sql engines.base features program blueprint prediction",
-        "outputs": "errors sql engines.base",
+        "markup": "",
+        "outputs": "errors sql markup engines.base",
         "explaining": "errors sql engines.base program training features layouts blueprint outputs "
         "prediction templates",
         # Networks of other libraries, imported by the two below where they are asked for.
         "interchange": "errors sql network program training engines.base features layouts planning "
         "blueprint preparation",
-        "model": "errors sql engines.base program features forms layouts store planning blueprint breakdown "
-        "calibration evaluation explaining outputs portable prediction preparation statements tracing "
-        "trainer verification interchange",
+        "reporting": "errors sql engines.base program features training layouts store planning blueprint "
+        "evaluation explaining prediction templates",
+        "model": "errors sql engines.base markup program features forms layouts store planning blueprint "
+        "breakdown calibration evaluation explaining outputs portable prediction preparation reporting "
+        "statements tracing trainer verification interchange",
         "database": "errors sql version network training engines.base engines.connect features layouts store "
         "planning blueprint model preparation trainer interchange",
         "estimators": "errors sql network training engines.base engines.* features store blueprint "
         "prediction model database",
         "cli": "errors version network training planning engines.files features calibration evaluation model "
-        "database explaining outputs tracing trainer verification interchange",
+        "database explaining outputs reporting tracing trainer verification interchange",
         "__init__": "errors version network training features calibration evaluation model database trainer "
         "estimators verification",
         "__main__": "cli",

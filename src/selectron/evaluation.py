@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlglot import exp
 
 from selectron.calibration import Calibration
+from selectron.markup import html_table
 from selectron.templates import filled
 
 __all__ = ["Evaluation", "classification_query", "regression_query"]
@@ -133,6 +134,15 @@ class Evaluation:
 
     def __getitem__(self, metric: str) -> float | None:
         return self.metrics[metric]
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: each figure, of all rows and of each class or target."""
+        named = dict.fromkeys([*self.metrics, *(name for own in self.by_class.values() for name in own)])
+        rows = [
+            [name, self.metrics.get(name), *(own.get(name) for own in self.by_class.values())]
+            for name in named
+        ]
+        return html_table(["metric", "all", *self.by_class], [["rows", self.rows], *rows])
 
     @staticmethod
     def from_rows(found: Iterable[tuple[Any, ...]], labels: Sequence[str] = ()) -> Evaluation:

@@ -29,6 +29,7 @@ from selectron.features.rows import HELD_OUT, Split, arranged_rows
 from selectron.features.targets import ClassTarget
 from selectron.forms import BY_FUNCTIONS
 from selectron.layouts.base import BatchPlan, Layout
+from selectron.markup import html_table
 from selectron.outputs import Output
 from selectron.planning import (
     Choice,
@@ -970,10 +971,68 @@ class Model:
             "statement": f"{len(statement)} bytes for one step",
         }
 
+    def report(self, path: str | Path, source: object = None) -> None:
+        """Write one page of HTML about the model, which needs no network to be read.
+
+        It shows the data and what was learned of it, the losses of the training, the quality of predictions,
+        the importance of columns, the network with its weights, and the SQL.
+
+        Parameters
+        ----------
+        path
+            The file to write.
+        source
+            A table, view, query, file or data frame whose target is known, to judge predictions on; by
+            default the rows held out in training. Without either, the page says nothing about quality.
+
+        Raises
+        ------
+        ConfigurationError
+            If the file cannot be written, or Matplotlib and Jinja are not installed.
+        DataError
+            If there are no rows to judge, or the held-out ones are no longer there.
+
+        Examples
+        --------
+        >>> import selectron, tempfile
+        >>> db = selectron.connect()
+        >>> rows = "SELECT x, x > 4 AS large FROM range(10) AS t(x)"
+        >>> model = db.train(rows, "large", network=selectron.MLP([2]), epochs=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "report.html"
+        ...     model.report(path)
+        ...     path.read_text(encoding="utf-8").strip()[:15]
+        '<!doctype html>'
+        """
+        # Imported here, since few sessions write reports.
+        from selectron.reporting.page import write_report
+
+        write_report(self, path, source)
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the model in short, and its losses."""
+        log, record = self.log, self.record
+        losses = [(row.training_loss, row.validation_loss) for row in log[-1:]]
+        training, held_out = losses[0] if losses else (None, None)
+        facts: dict[str, object] = {
+            "model": f"{self.name} version {self.version}",
+            "task": f"{record.task} of {record.target}",
+            "rows": f"{record.training_rows} of {record.source}, and {record.validation_rows} held out",
+            "network": " - ".join(str(len(units)) for units in self.blueprint.layers.values()),
+            "epochs": str(record.epochs or 0),
+            "training loss": training,
+            "held-out loss": held_out,
+        }
+        return html_table((), [(name, value) for name, value in facts.items() if value is not None])
+
+    @property
+    def choice(self) -> Choice:
+        """The layout and the strategy of its training."""
+        return chosen(self.engine, self.blueprint)
+
     def layout(self) -> Layout:
         """The training step as the engine runs it."""
-        choice = chosen(self.engine, self.blueprint)
-        return layout_of(self.engine.abilities, choice.layout, self.blueprint.repeated)
+        return layout_of(self.engine.abilities, self.choice.layout, self.blueprint.repeated)
 
     def drop(self) -> None:
         """Remove this version from the database."""

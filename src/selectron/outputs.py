@@ -9,12 +9,15 @@ from sqlglot import exp
 
 from selectron.engines.base import Engine
 from selectron.errors import ConfigurationError, DataError
+from selectron.markup import html_table
 from selectron.sql import folded
 
 __all__ = ["Output"]
 
 # How a file is written, by the end of its name.
 FORMATS: Final = (".csv", ".parquet", ".json")
+# What a notebook shows.
+SHOWN_ROWS: Final = 10
 
 
 class Output:
@@ -23,6 +26,12 @@ class Output:
     def __init__(self, engine: Engine, query: exp.Select) -> None:
         self.engine = engine
         self.query = query
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the first rows."""
+        found = self.engine.rows(self.query.limit(SHOWN_ROWS + 1))
+        more = [("…",) * len(self.columns)] if len(found) > SHOWN_ROWS else []
+        return html_table(self.columns, [*found[:SHOWN_ROWS], *more])
 
     @property
     def sql(self) -> str:

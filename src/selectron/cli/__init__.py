@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import sys
 
-from selectron.cli import checking, exchanging, explaining, managing, training, using
+from selectron.cli import checking, exchanging, explaining, managing, reporting, training, using
 from selectron.cli.app import app
 from selectron.cli.printing import err
 from selectron.errors import SelectronError, TrainingInterrupted
 
-__all__ = ["app", "checking", "exchanging", "explaining", "main", "managing", "training", "using"]
+__all__ = [
+    "app",
+    "checking",
+    "exchanging",
+    "explaining",
+    "main",
+    "managing",
+    "reporting",
+    "training",
+    "using",
+]
 
 
 def main() -> None:
