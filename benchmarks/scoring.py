@@ -39,7 +39,7 @@ NETWORKS = {
     "784-200-10": (784, 200, 10, 6_000),
 }
 ENGINES = ("duckdb", "sqlite", "postgres")
-PATIENCE = 180.0
+PATIENCE = 120.0
 
 
 def fitted(inputs: int, hidden: int, classes: int) -> Any:

@@ -163,6 +163,21 @@ def test_settings_of_optimizers_and_schedules(tmp_path: Path, penguins: str) -> 
         assert message in run(*wrong, folder=tmp_path, code=1)
 
 
+def test_going_back_to_a_kept_state(tmp_path: Path, penguins: str) -> None:
+    common = ["train", penguins, "--target", "species", "--hidden", "2", "--epochs", "4", "--batch-size", "0"]
+    kept = ["--strategy", "stepwise", "--steps", "3", "--keep-states", "--validation", "0"]
+    run(*common, *kept, folder=tmp_path)
+    model = ["penguins.duckdb", "--model", "species"]
+    assert "3" in run("rewind", *model, folder=tmp_path)
+    assert "is at step 3, after 3 epochs" in run(
+        "rewind", "penguins.duckdb", "3", *model[1:], folder=tmp_path
+    )
+    assert "4 epochs" in run("train", *model, "--resume", folder=tmp_path)
+    assert "after step 9 was kept. Use one of 3, 4" in run(
+        "rewind", "penguins.duckdb", "9", *model[1:], folder=tmp_path, code=1
+    )
+
+
 def test_a_function_is_made(folder: Path) -> None:
     made = run("function", "birds.duckdb", "is_species", "--model", "species", folder=folder)
     assert 'Made "is_species"("island", ' in made

@@ -300,3 +300,48 @@ def test_whole_numbers_beyond_64_bits_on_sqlite(engines: Callable[[str], Engine]
     db = Database(engines("sqlite"))
     frame = pd.DataFrame({"x": np.array([1, 2**63 + 5, 7, 9], dtype=np.uint64), "y": [1.0, 2.0, 3.0, 4.0]})
     assert db.train(frame, "y", epochs=1, validation=0, network=selectron.MLP([])).record.epochs == 1
+
+
+@pytest.mark.parametrize("name", ["duckdb", "sqlite", "postgres"])
+def test_frames_of_odd_forms(name: str, engines: Callable[[str], Engine]) -> None:
+    db = Database(engines(name))
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0, 4.0], "y": [2.0, 4.0, 6.0, 8.0]})
+    backwards = db.train(frame[::-1], "y", epochs=1, validation=0, network=selectron.MLP([]))
+    assert backwards.record.training_rows == 4
+    doubled = pd.DataFrame([[1.0, 2.0, 3.0]], columns=["a", "a", "y"])
+    with pytest.raises(SelectronError, match="two columns named 'a'"):
+        db.train(doubled, "y")
+    # Columns of the same values are two columns.
+    alike = pa.table({"a": [1.0, 2.0], "b": [1.0, 2.0], "y": [0.0, 1.0]})
+    assert db.train(alike, "y", epochs=1, validation=0).blueprint.encoding.units == ("a", "b")
+
+
+@pytest.mark.parametrize("strategy", ["recursive", "nested", "stepwise"])
+@pytest.mark.parametrize("name", ["duckdb", "sqlite", "postgres"])
+def test_training_goes_on_from_any_state_that_was_kept(
+    name: str, strategy: str, engines: Callable[[str], Engine], penguins: str
+) -> None:
+    db = Database(engines(name))
+    options: dict[str, Any] = {"network": selectron.MLP([3]), "epochs": 3, "batch_size": 100, "seed": 4}
+    if strategy != "recursive":
+        options["steps"] = 2
+    model = db.train(penguins, "species", strategy=strategy, keep_states=True, **options)
+    final = {key: array.tolist() for key, array in model.parameters.items()}
+    losses = [row.training_loss for row in model.log]
+    kept = model.kept_steps
+    assert kept[-1] == 3 * 4
+    assert len(kept) == (1 if strategy == "recursive" else 6)
+    for step in kept[:-1:2]:
+        back = model.rewind(step)
+        assert back.record.epochs == step // 4
+        assert len(back.log) == step // 4
+        again = back.train()
+        assert {key: array.tolist() for key, array in again.parameters.items()} == final
+        assert [row.training_loss for row in again.log] == losses
+        assert again.record.status == "finished"
+    with pytest.raises(SelectronError, match=r"No state .* after step 999 was kept"):
+        model.rewind(999)
+    model.trace(step=3)
+    assert model.kept_steps == kept
+    model.drop()
+    assert not db.store.exists()

@@ -44,6 +44,8 @@ class Specification:
         Which are used; None chooses.
     steps
         How many steps a statement has, where the strategy is not recursive; None chooses.
+    keep_states
+        Whether the state after each statement is kept.
     """
 
     source: str | None
@@ -57,10 +59,14 @@ class Specification:
     layout: str | None = None
     strategy: str | None = None
     steps: int | None = None
+    keep_states: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""
-        plain = ("source", "target", "task", "validation_source", "layout", "strategy", "steps")
+        plain = (
+            *("source", "target", "task", "validation_source"),
+            *("layout", "strategy", "steps", "keep_states"),
+        )
         return {
             **{name: to_json(getattr(self, name)) for name in plain},
             "network": self.network.to_json(),

@@ -177,6 +177,7 @@ class Database:
         layout: str | None = None,
         strategy: str | None = None,
         steps: int | None = None,
+        keep_states: bool = False,
         watch: Callable[[Progress], None] = lambda progress: None,
     ) -> Model:
         """Train a network to predict a column of a table from the others.
@@ -210,6 +211,9 @@ class Database:
             ``"recursive"``, ``"nested"`` or ``"stepwise"``; recursive by default, where it runs.
         steps
             How many steps a nested or stepwise statement has: 10 and 1 by default.
+        keep_states
+            Whether the state after each statement is kept, in ``selectron_snapshots``, so that training can
+            go on from any of them (:meth:`Model.rewind`).
         watch
             Called with a :class:`~selectron.trainer.Progress` after each checkpoint.
 
@@ -294,6 +298,7 @@ class Database:
                 layout=parse_layout(layout),
                 strategy=parse_strategy(strategy),
                 steps=steps,
+                keep_states=keep_states,
             )
             blueprint = Blueprint(specification, encoding)
             if start is not None:

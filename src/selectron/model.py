@@ -643,6 +643,44 @@ class Model:
         trained.renew([self.record.model_id])
         return trained
 
+    @property
+    def kept_steps(self) -> list[int]:
+        """The steps whose states were kept, if ``keep_states`` was asked for; held-out batches count."""
+        return self.store.kept_steps(self.record.model_id)
+
+    def rewind(self, step: int) -> Model:
+        """Go back to a state that was kept on the way; :meth:`train` goes on from there.
+
+        Raises
+        ------
+        ConfigurationError
+            If the state after that step was not kept.
+
+        Examples
+        --------
+        >>> import selectron
+        >>> db = selectron.connect()
+        >>> rows = "SELECT x, x > 4 AS large FROM range(10) AS t(x)"
+        >>> options = {"strategy": "stepwise", "steps": 2, "keep_states": True, "validation": 0}
+        >>> model = db.train(rows, "large", network=selectron.MLP([]), epochs=6, **options)
+        >>> model.kept_steps
+        [2, 4, 6]
+        >>> model.rewind(4).train()
+        Model('large', version=1, epochs=6)
+        """
+        kept = self.kept_steps
+        if step not in kept:
+            named = ", ".join(map(str, kept[:10])) + (" ..." if len(kept) > 10 else "")
+            hint = f"Use one of {named}." if kept else "Train with keep_states, which keeps them."
+            raise ConfigurationError(
+                f"No state of model {self.name!r} after step {step} was kept.", hint=hint
+            )
+        parameters = [(own.layer, own.name) for own in self.blueprint.step.parameters]
+        self.store.rewind(self.record.model_id, step, parameters)
+        back = Model(self.engine, self.store, self.store.record(self.record.model_id))
+        back.renew([self.record.model_id])
+        return back
+
     def train_on(
         self,
         source: object,

@@ -123,6 +123,7 @@ class Trainer:
         self.per_epoch = blueprint.specification.plan.per_epoch
         self.since_logged = 0.0
         self.checkpointed = record.epochs is not None
+        self.keeps = False
         self.epochs_done = record.epochs or 0
 
     def run(self, epochs: int, *, resume: bool = False, other_rows: bool = False) -> None:
@@ -142,6 +143,7 @@ class Trainer:
         DivergenceError, TrainingInterrupted
             The last checkpoint is kept.
         """
+        self.keeps = self.blueprint.specification.keep_states
         try:
             self.prepare(resume=resume, other_rows=other_rows)
             self.loop(epochs)
@@ -317,7 +319,14 @@ class Trainer:
         """The numbers of the new state that decide how to go on."""
         names = [TICK, "step", "epoch", *FLAGS]
         (row,) = self.engine.rows(self.layout.scalars(self.engine.temporary(NEXT), names))
-        return dict(zip(names, row, strict=True))
+        state = dict(zip(names, row, strict=True))
+        if self.keeps and not state["diverged"]:
+            result = self.engine.temporary(NEXT)
+            every = [
+                self.layout.cells(result, name, {"name": name}) for name in (TICK, *self.blueprint.step.state)
+            ]
+            self.store.keep_state(self.record.model_id, int(state[TICK]), union_all(every))
+        return state
 
     def last_log(self) -> tuple[int, dict[str, Any]]:
         """How many epochs ended since the last checkpoint, and what the last of them logged."""

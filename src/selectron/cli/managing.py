@@ -9,7 +9,7 @@ import typer
 from selectron.cli.app import DatabasePath, ModelName, Version, app, opened
 from selectron.cli.printing import out, print_rows
 
-__all__ = ["copy", "drop", "log", "models", "show"]
+__all__ = ["copy", "drop", "log", "models", "rewind", "show"]
 
 
 @app.command()
@@ -79,6 +79,29 @@ def log(database: DatabasePath, model: ModelName, version: Version = None) -> No
             "seconds",
         ]
         print_rows(names, [tuple(getattr(row, name) for name in names) for row in rows])
+
+
+@app.command()
+def rewind(
+    database: DatabasePath,
+    model: ModelName,
+    step: Annotated[
+        int | None, typer.Argument(help="A step whose state was kept; those that were are listed if none.")
+    ] = None,
+    version: Version = None,
+) -> None:
+    """Go back to a state that was kept on the way (train --keep-states), to train on from there."""
+    with opened(database, read_only=step is None) as db:
+        found = db.model(model, version)
+        if step is None:
+            print_rows(["step"], [(kept,) for kept in found.kept_steps])
+            return
+        back = found.rewind(step)
+        out.print(
+            f"Model {model!r} is at step {step}, after {back.record.epochs} epochs. "
+            "selectron train --resume goes on from there.",
+            markup=False,
+        )
 
 
 @app.command()

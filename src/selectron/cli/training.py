@@ -178,6 +178,9 @@ def train(
     steps: Annotated[
         int | None, typer.Option(help="Steps of a nested or stepwise statement; 10 and 1 by default.")
     ] = None,
+    keep_states: Annotated[
+        bool, typer.Option("--keep-states", help="Keep the state after each statement; see rewind.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Finish a training that was interrupted.")] = False,
     more_epochs: Annotated[int, typer.Option(help="Train an existing model on for so many epochs.")] = 0,
 ) -> None:
@@ -245,6 +248,7 @@ def train(
                 layout=layout,
                 strategy=strategy,
                 steps=steps,
+                keep_states=keep_states,
                 watch=watch,
             )
         report(trained)

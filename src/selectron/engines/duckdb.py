@@ -24,7 +24,7 @@ from selectron.engines.base import (
     Row,
     SqlFunction,
 )
-from selectron.engines.files import READERS, reader_of
+from selectron.engines.files import READERS, reader_of, register_frame
 from selectron.errors import ColumnError, DataError, EngineError
 from selectron.sql import column, encodable, folded
 
@@ -383,20 +383,7 @@ class DuckDB(NoFunctions):
     def registered(self, frame: Any) -> Relation:
         """A pandas, Polars or Arrow frame, registered under a name of our own."""
         name = f"selectron_frame_{next(self.frame_numbers)}"
-        columns = [str(column) for column in getattr(frame, "columns", ())]
-        doubled = sorted({column for column in columns if columns.count(column) > 1})
-        if doubled:
-            raise ColumnError(
-                f"The {type(frame).__name__} has two columns named {doubled[0]!r}.",
-                hint="Rename one of them.",
-            )
-        try:
-            self.connection.register(name, frame)
-        except (duckdb.Error, TypeError) as error:
-            raise DataError(
-                f"A {type(frame).__name__} is not a table that can be trained on.",
-                hint="Give a table or view name, a query, a file, or a pandas, Polars or Arrow frame.",
-            ) from error
+        register_frame(self.connection, name, frame)
         return Relation(exp.table_(name, quoted=True), f"the {type(frame).__name__}")
 
 

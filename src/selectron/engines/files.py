@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any, Final
 import duckdb
 
 from selectron.engines.base import ColumnKind
-from selectron.errors import DataError, EngineError
+from selectron.errors import ColumnError, DataError, EngineError
 
-__all__ = ["READERS", "Rows", "is_file", "reader_of", "rows_of", "to_frame", "write_file"]
+__all__ = ["READERS", "Rows", "is_file", "reader_of", "register_frame", "rows_of", "to_frame", "write_file"]
 
 # How a file is read, by the end of its name.
 READERS: Final = {
@@ -72,6 +73,38 @@ def kind_of(type_: str) -> ColumnKind:
     return plain.get(base, ColumnKind.OTHER)
 
 
+def register_frame(connection: duckdb.DuckDBPyConnection, name: str, frame: Any) -> None:
+    """Let a DuckDB connection see a pandas, Polars or Arrow frame.
+
+    Raises
+    ------
+    ColumnError
+        If two columns have the same name.
+    DataError
+        If it is no frame.
+    """
+    # An Arrow table's `columns` are their values.
+    names = [str(name) for name in getattr(frame, "column_names", getattr(frame, "columns", ()))]
+    doubled = [name for name, count in Counter(names).items() if count > 1]
+    if doubled:
+        raise ColumnError(
+            f"The {type(frame).__name__} has two columns named {doubled[0]!r}.", hint="Rename one of them."
+        )
+    try:
+        try:
+            connection.register(name, frame)
+        except duckdb.Error as error:
+            if "bad_cast" not in str(error) or not hasattr(frame, "copy"):
+                raise
+            # DuckDB does not read pandas columns that run backwards in memory.
+            connection.register(name, frame.copy())
+    except (duckdb.Error, TypeError) as error:
+        raise DataError(
+            f"A {type(frame).__name__} is not a table that can be trained on.",
+            hint="Give a table or view name, a query, a file, or a pandas, Polars or Arrow frame.",
+        ) from error
+
+
 def rows_of(source: object) -> Rows:
     """The rows of a CSV, Parquet or JSON file, or of a pandas, Polars or Arrow frame.
 
@@ -93,7 +126,7 @@ def rows_of(source: object) -> Rows:
                 raise DataError(f"There is no file {path!r}.", hint="Check the path.")
             relation = connection.execute(f"SELECT * FROM {reader}(?)", [path])
         else:
-            connection.register("frame", source)
+            register_frame(connection, "frame", source)
             relation = connection.execute("SELECT * FROM frame")
     except (duckdb.Error, TypeError) as error:
         text = str(error).splitlines()[0]

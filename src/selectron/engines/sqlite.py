@@ -434,7 +434,10 @@ class SQLite(SchemaTables, NoSqlFunctions):
         definitions = [
             exp.ColumnDef(
                 this=exp.to_identifier(column, quoted=True),
-                kind=exp.DataType.build("INTEGER" if whole else TYPES[kind], udt=True),
+                # As it is written, since the type is what tells a date from a text later.
+                kind=exp.DataType(
+                    this=exp.DataType.Type.USERDEFINED, kind="INTEGER" if whole else TYPES[kind]
+                ),
             )
             for column, kind, whole in zip(rows.names, rows.kinds, rows.whole, strict=True)
         ]

@@ -9,7 +9,8 @@
 | `selectron_log` | epoch | model_id, epoch, training_loss, validation_loss, metric, ... |
 | `selectron_statistics` | learned statistic of a column | model_id, position, column, role, kind, ... |
 | `selectron_units` | unit of a layer | model_id, position, layer, unit, name |
-| `selectron_views` | view that was made for a model | model_id, kind, name, source |
+| `selectron_views` | view or function that was made for a model | model_id, kind, name, source |
+| `selectron_snapshots` | number of a state that was kept on the way | model_id, step, name, row, col, value |
 
 Rows and columns of matrices count from 0: a row is an input unit, a column an output unit. The view
 `selectron_weights` shows the same numbers by the names of features and units.
@@ -33,6 +34,7 @@ __all__ = [
     "MIGRATIONS",
     "MODELS",
     "PARAMETERS",
+    "SNAPSHOTS",
     "STATE",
     "STATISTICS",
     "TABLES",
@@ -51,6 +53,7 @@ LOG: Final = "selectron_log"
 STATISTICS: Final = "selectron_statistics"
 UNITS: Final = "selectron_units"
 VIEWS: Final = "selectron_views"
+SNAPSHOTS: Final = "selectron_snapshots"
 
 TABLES: Final[dict[str, dict[str, str]]] = {
     MODELS: {
@@ -102,6 +105,14 @@ TABLES: Final[dict[str, dict[str, str]]] = {
     },
     UNITS: {"model_id": "bigint", "position": "bigint", "layer": "text", "unit": "bigint", "name": "text"},
     VIEWS: {"model_id": "bigint", "kind": "text", "name": "text", "source": "text"},
+    SNAPSHOTS: {
+        "model_id": "bigint",
+        "step": "bigint",
+        "name": "text",
+        "row": "bigint",
+        "col": "bigint",
+        "value": "double",
+    },
 }
 
 
@@ -158,8 +169,13 @@ def first_tables(engine: Engine) -> None:
         engine.run(statement.copy())
 
 
+def snapshots(engine: Engine) -> None:
+    """States on the way, where they are kept."""
+    engine.run(create_table(SNAPSHOTS, TABLES[SNAPSHOTS]))
+
+
 # Changes in the order in which they are applied; a number is never used again.
-CHANGES: Final[tuple[tuple[int, Callable[[Engine], None]], ...]] = ((1, first_tables),)
+CHANGES: Final[tuple[tuple[int, Callable[[Engine], None]], ...]] = ((1, first_tables), (2, snapshots))
 
 
 def migrate(engine: Engine) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from sqlglot import exp
 
@@ -19,6 +19,7 @@ from selectron.store.schema import (
     MIGRATIONS,
     MODELS,
     PARAMETERS,
+    SNAPSHOTS,
     STATE,
     STATISTICS,
     TABLES,
@@ -35,6 +36,8 @@ Value = str | int | float | None
 
 # Rows of literals in one statement.
 INSERTED = 1_000
+# The columns of a number of a state.
+CELL: Final = ("name", "row", "col", "value")
 
 
 class Status(StrEnum):
@@ -236,6 +239,53 @@ class Store:
                 self.engine.run(self.insert_from(LOG, model_id, log))
             self.update(model_id, status=text(status), epochs=integer(epochs), steps=integer(steps))
 
+    def keep_state(self, model_id: int, step: int, state: exp.Query) -> None:
+        """Keep a state on the way: a query of name, row, col and value."""
+        columns = [exp.alias_(integer(step), "step", quoted=True), *map(column, CELL)]
+        rows = exp.select(*columns).from_(state.subquery("state", copy=False), copy=False)
+        with self.engine.transaction():
+            same = exp.and_(of_model(model_id), exp.EQ(this=column("step"), expression=integer(step)))
+            self.engine.run(exp.Delete(this=table(SNAPSHOTS), where=exp.Where(this=same)))
+            self.engine.run(self.insert_from(SNAPSHOTS, model_id, rows))
+
+    def kept_steps(self, model_id: int) -> list[int]:
+        """The steps whose states were kept."""
+        step = column("step")
+        query = exp.select(step).distinct().from_(table(SNAPSHOTS)).where(of_model(model_id)).order_by(step)
+        return [int(found) for (found,) in self.engine.rows(query)]
+
+    def rewind(self, model_id: int, step: int, parameters: Sequence[tuple[str, str]]) -> None:
+        """Make a kept state the current checkpoint, all or nothing.
+
+        `parameters` are layers and parameters, whose state is called ``<layer>.<parameter>``.
+        """
+        here = exp.and_(of_model(model_id), exp.EQ(this=column("step"), expression=integer(step)))
+
+        def cells(*names: exp.Expr, **equal: exp.Expr) -> exp.Select:
+            same = [exp.EQ(this=column(key), expression=value) for key, value in equal.items()]
+            kept = exp.select(*names, *map(column, CELL[1:])).from_(table(SNAPSHOTS))
+            return kept.where(here.copy(), *same)
+
+        def value(name: str) -> int:
+            return int(self.engine.rows(cells(name=text(name)))[0][-1])
+
+        keys = {f"{layer}.{parameter}": (layer, parameter) for layer, parameter in parameters}
+        epochs, steps = value("epoch"), value("step")
+        listed = exp.In(this=column("name"), expressions=[text(key) for key in keys])
+        state = cells(column("name")).where(exp.Not(this=listed))
+        later = exp.and_(of_model(model_id), exp.GT(this=column("epoch"), expression=integer(epochs)))
+        with self.engine.transaction():
+            for name in (PARAMETERS, STATE):
+                self.engine.run(exp.Delete(this=table(name), where=exp.Where(this=of_model(model_id))))
+            for key, (layer, parameter) in keys.items():
+                own = cells(text(layer), text(parameter), name=text(key))
+                self.engine.run(self.insert_from(PARAMETERS, model_id, own))
+            self.engine.run(self.insert_from(STATE, model_id, state))
+            self.engine.run(exp.Delete(this=table(LOG), where=exp.Where(this=later)))
+            self.update(
+                model_id, status=text(Status.INTERRUPTED), epochs=integer(epochs), steps=integer(steps)
+            )
+
     def insert_from(self, name: str, model_id: int, query: exp.Query) -> exp.Insert:
         """INSERT of a query's rows, each with the model's id."""
         rows = exp.Subquery(this=query, alias=exp.TableAlias(this=exp.to_identifier("new")))
@@ -411,6 +461,11 @@ class Store:
 def models_query() -> exp.Select:
     """The rows of all models."""
     return exp.select(*(column(name) for name in TABLES[MODELS])).from_(table(MODELS))
+
+
+def of_model(model_id: int) -> exp.Expr:
+    """Whether a row is a model's."""
+    return exp.EQ(this=column("model_id"), expression=integer(model_id))
 
 
 def literal(value: Value) -> exp.Expr:
