@@ -95,13 +95,18 @@ SAMPLE = "SELECT 0.05 AS x1, 0.10 AS x2, 0.01 AS y1, 0.99 AS y2"
 
 
 def worked(
-    db: Database, epochs: int, rate: float = 0.5, loss: Any = selectron.HalfSquaredError
+    db: Database,
+    epochs: int,
+    rate: float = 0.5,
+    loss: Any = selectron.HalfSquaredError,
+    frozen: tuple[str, ...] = (),
 ) -> selectron.Model:
+    sigmoid: dict[str, Any] = {"activation": "sigmoid", "output_activation": "sigmoid"}
     return db.train(
         SAMPLE,
         ["y1", "y2"],
         name="worked",
-        network=selectron.MLP([2], activation="sigmoid", output_activation="sigmoid", initial=INITIAL),
+        network=selectron.MLP([2], initial=INITIAL, frozen=frozen, **sigmoid),
         loss=loss(),
         optimizer=selectron.SGD(rate),
         features=selectron.FeatureOptions(include=("x1", "x2"), scaling="none", target_scaling="none"),
@@ -135,8 +140,17 @@ def test_the_worked_example(name: str, engines: Callable[[str], Engine]) -> None
 @pytest.mark.parametrize("name", ["duckdb", "sqlite"])
 def test_ten_thousand_steps_of_the_worked_example(name: str, engines: Callable[[str], Engine]) -> None:
     model = worked(Database(engines(name)), epochs=10_000)
-    # The figure for trained biases; the classic text holds them fixed.
     assert model.log[-1].training_loss == pytest.approx(2.4476e-06, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_the_worked_example_with_fixed_biases(name: str, engines: Callable[[str], Engine]) -> None:
+    # As the classic text has it.
+    model = worked(Database(engines(name)), epochs=10_000, frozen=("biases",))
+    assert model.log[-1].training_loss == pytest.approx(3.5102e-05, rel=1e-3)
+    outputs = model.predict(SAMPLE).select(model.predicted, 1)[0]
+    assert outputs == pytest.approx((0.015914, 0.984064), abs=5e-6)
+    assert model.parameters["hidden_1.biases"].tolist() == [[0.35, 0.35]]
 
 
 def test_a_network_is_reopened_without_training(tmp_path: Path) -> None:

@@ -501,5 +501,6 @@ def warmed(blueprint: Blueprint, start: Model) -> Blueprint:
         initialization_scale=specification.network.initialization_scale,
         initial={key: value.tolist() for key, value in values.items()},
         output_activation=specification.network.output_activation,
+        frozen=specification.network.frozen,
     )
     return Blueprint(replace(specification, network=network), blueprint.encoding)

@@ -84,6 +84,9 @@ class MLP:
     initial
         Given values of parameters by name, such as ``{"hidden_1.weights": [[...], ...]}``, with a row for
         each input unit and a column for each unit. They take precedence.
+    frozen
+        Parameters that stay as they start: ``"hidden_1.weights"``, a layer (``"hidden_1"``) or a kind in all
+        layers (``"biases"``); with a warm start, those of the other model.
 
     Raises
     ------
@@ -103,6 +106,7 @@ class MLP:
     initialization_scale: float | None
     initial: Mapping[str, tuple[tuple[float, ...], ...]]
     output_activation: str = "identity"
+    frozen: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -114,6 +118,7 @@ class MLP:
         initialization_scale: float | None = None,
         initial: Mapping[str, Sequence[Sequence[float]]] | None = None,
         output_activation: str = "identity",
+        frozen: Sequence[str] = (),
     ) -> None:
         if isinstance(hidden, (str, int, float)) or not all(isinstance(u, (int, Dense)) for u in hidden):
             raise ConfigurationError(
@@ -148,6 +153,15 @@ class MLP:
         object.__setattr__(self, "initialization_scale", initialization_scale)
         object.__setattr__(self, "initial", given)
         object.__setattr__(self, "output_activation", Dense(1, output_activation).activation)
+        object.__setattr__(self, "frozen", (frozen,) if isinstance(frozen, str) else tuple(frozen))
+
+    def is_frozen(self, layer: str, parameter: str) -> bool:
+        """Whether a parameter stays as it starts.
+
+        >>> MLP([2], frozen=["biases"]).is_frozen("hidden_1", "biases")
+        True
+        """
+        return bool({layer, parameter, f"{layer}.{parameter}"}.intersection(self.frozen))
 
     def to_json(self) -> dict[str, Any]:
         """The network as JSON-ready values."""
@@ -160,6 +174,7 @@ class MLP:
             "initialization_scale": self.initialization_scale,
             "initial": {name: [list(row) for row in rows] for name, rows in self.initial.items()},
             "output_activation": self.output_activation,
+            "frozen": list(self.frozen),
         }
 
     @staticmethod
@@ -176,6 +191,7 @@ class MLP:
             initialization_scale=data["initialization_scale"],
             initial=data["initial"],
             output_activation=data.get("output_activation", "identity"),
+            frozen=data.get("frozen", ()),
         )
 
 

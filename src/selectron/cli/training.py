@@ -120,6 +120,9 @@ def train(
         str, typer.Option(help=f"One for all layers or one for each: {', '.join(ACTIVATION_NAMES)}.")
     ] = "relu",
     dropout: Annotated[float, typer.Option(help="The fraction of hidden units dropped at each step.")] = 0.0,
+    frozen: Annotated[
+        list[str] | None, typer.Option(help="What stays as it starts: hidden_1, biases, output.weights ...")
+    ] = None,
     initialization: Annotated[str, typer.Option(help=f"One of {', '.join(INITIALIZATIONS)}.")] = "auto",
     task: Annotated[str, typer.Option(help="auto, classification or regression.")] = "auto",
     loss: Annotated[
@@ -203,6 +206,7 @@ def train(
         activation=activations[0] if len(activations) == 1 else activations,
         dropout=dropout,
         initialization=initialization,
+        frozen=frozen or (),
     )
     if loss is None and label_smoothing is not None:
         raise ConfigurationError("label_smoothing needs a loss.", hint="Say --loss cross_entropy.")

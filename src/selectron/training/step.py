@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selectron.errors import ConfigurationError
 from selectron.network import MLP
 from selectron.program.gradient import gradients
 from selectron.program.operations import (
@@ -127,8 +128,9 @@ def build_step(
     data_loss = divide(total, where(less(ZERO, total_weight), total_weight, ONE))
     labels |= {of_rows: "loss of each row", data_loss: "loss"}
     objective = add(data_loss, penalty(parameters, tensors, options))
-    slopes = gradients(objective, list(tensors.values()))
-    labels |= {slope: f"gradient {key}" for key, slope in zip(tensors, slopes, strict=True)}
+    trained = trained_parameters(network, parameters)
+    slopes = gradients(objective, [tensors[parameter.key] for parameter in trained])
+    labels |= {slope: f"gradient {own.key}" for own, slope in zip(trained, slopes, strict=True)}
     norm = sqrt(summed([sum_(multiply(slope, slope)) for slope in slopes]))
     labels[norm] = "gradient norm"
 
@@ -147,9 +149,9 @@ def build_step(
         # As PyTorch's clip_grad_norm_.
         clip = minimum(ONE, divide(constant(options.clip_norm), add(norm, constant(1e-6))))
         labels[clip] = "clipping factor"
-    updates: dict[str, Tensor] = {}
+    updates: dict[str, Tensor] = dict(tensors)
     changes = less(ZERO, where(is_training, finite, ZERO))
-    for parameter, slope in zip(parameters, slopes, strict=True):
+    for parameter, slope in zip(trained, slopes, strict=True):
         before = tensors[parameter.key]
         slots = {
             slot: remember(f"{slot} {parameter.key}", np.full(parameter.shape, value))
@@ -220,6 +222,27 @@ def build_step(
         f"log.{name}": log[name] for name in LOG_COLUMNS if name in log
     }
     return TrainingStep(Program(outputs, labels), initial, parameters, weighted)
+
+
+def trained_parameters(network: MLP, parameters: tuple[Parameter, ...]) -> list[Parameter]:
+    """The parameters that training changes.
+
+    Raises
+    ------
+    ConfigurationError
+        If what is frozen is no part of the network, or all of it.
+    """
+    known = {name for own in parameters for name in (own.layer, own.name, own.key)}
+    unknown = [name for name in network.frozen if name not in known]
+    if unknown:
+        raise ConfigurationError(
+            f"frozen names {unknown[0]!r}, which the network does not have.",
+            hint=f"It has {', '.join(parameter.key for parameter in parameters)}.",
+        )
+    trained = [own for own in parameters if not network.is_frozen(own.layer, own.name)]
+    if not trained:
+        raise ConfigurationError("All parameters are frozen.", hint="Leave some to be trained.")
+    return trained
 
 
 def weigh(of_rows: Tensor, weighted: bool) -> tuple[Tensor, Tensor]:
