@@ -464,3 +464,11 @@ def test_classes_that_differ_only_in_case(db: selectron.Database) -> None:
     model.predict(query).to_table("scored")
     total = 'SELECT avg("probability_A" + "probability_a (2)" + "probability_b") FROM scored'
     assert connection(db).execute(total).fetchall()[0][0] == pytest.approx(1.0)
+
+
+def test_nan_is_refused_where_null_is(db: selectron.Database) -> None:
+    query = "SELECT i * 0.5::DOUBLE AS x, i % 2 = 0 AS y FROM range(20) AS t(i)"
+    model = db.train(query, "y", epochs=1, features=FeatureOptions(nulls="refuse"))
+    with pytest.raises(ColumnError, match=r"'x' of the query has 1 NULLs"):
+        model.predict("SELECT unnest([1.0, 'nan'::DOUBLE]) AS x")
+    assert len(model.predict("SELECT unnest([1.0, 'inf'::DOUBLE, '-inf'::DOUBLE]) AS x").rows()) == 3

@@ -24,6 +24,7 @@ from selectron.explaining.dependence import Dependence, dependence
 from selectron.explaining.importance import Importance, importance
 from selectron.explaining.subject import Subject
 from selectron.features.encoding import StatisticRow, from_rows
+from selectron.features.kinds import NumberFeature
 from selectron.features.learn import resolve_columns
 from selectron.features.rows import HELD_OUT, Split, arranged_rows
 from selectron.features.targets import ClassTarget
@@ -463,15 +464,20 @@ class Model:
     def refuse_nulls(self, relation: Relation) -> None:
         """Hold to nulls="refuse", and to columns that must be complete."""
         options = self.blueprint.specification.features
-        columns = dict.fromkeys(feature.column for feature in self.blueprint.encoding.features)
-        names = [name for name in columns if options.nulls == "refuse" or name in options.complete]
+        features = {feature.column: feature for feature in self.blueprint.encoding.features}
+        names = [name for name in features if options.nulls == "refuse" or name in options.complete]
         if not names:
             return
-        counts = [
-            exp.Sub(this=exp.Count(this=exp.Star()), expression=exp.Count(this=column(name)))
-            for name in names
-        ]
-        found = self.engine.rows(exp.select(*counts).from_(relation.source.copy()))[0]
+
+        def unknown(name: str) -> exp.Expr:
+            """How many are NULL, or NaN, which counts as NULL."""
+            feature = features[name]
+            known: exp.Expr = column(name)
+            if isinstance(feature, NumberFeature):
+                known = exp.Case(ifs=[exp.If(this=feature.known(), true=number(1.0))])
+            return exp.Sub(this=exp.Count(this=exp.Star()), expression=exp.Count(this=known))
+
+        found = self.engine.rows(exp.select(*map(unknown, names)).from_(relation.source.copy()))[0]
         for name, count in zip(names, found, strict=True):
             if count:
                 raise ColumnError(

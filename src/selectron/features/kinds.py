@@ -137,14 +137,21 @@ class NumberFeature(Numeric):
     def kind(self) -> ColumnKind:
         return ColumnKind.NUMBER
 
+    def value(self) -> Expression:
+        """The column as a DOUBLE."""
+        return double(column(self.column))
+
+    def above(self) -> Expression:
+        """Whether it is beyond the bound; NaN is not, though some engines hold it to be the greatest."""
+        # Its negative is the greatest there, too.
+        return exp.LT(this=exp.Neg(this=self.value()), expression=number(-BOUND))
+
+    def known(self) -> Expression:
+        """Whether it is a number: false of NaN, false or NULL of NULL."""
+        return exp.Or(this=exp.LTE(this=self.value(), expression=number(BOUND)), expression=self.above())
+
     def expressions(self) -> tuple[Expression, ...]:
-        def value() -> Expression:
-            return double(column(self.column))
-
-        def above() -> Expression:
-            # Not of NaN, which some engines hold to be greater than all numbers, and its negative too.
-            return exp.LT(this=exp.Neg(this=value()), expression=number(-BOUND))
-
+        value, above = self.value, self.above
         bounded = case(
             (exp.Between(this=value(), low=number(-BOUND), high=number(BOUND)), value()),
             (exp.LT(this=value(), expression=number(-BOUND)), number(self.least)),
@@ -154,8 +161,7 @@ class NumberFeature(Numeric):
         units = (scaled(bounded, self.center, self.scale),)
         if not self.indicator:
             return units
-        known = exp.Or(this=exp.LTE(this=value(), expression=number(BOUND)), expression=above())
-        return (*units, case((known, number(0.0)), default=number(1.0)))
+        return (*units, case((self.known(), number(0.0)), default=number(1.0)))
 
 
 @dataclass(frozen=True)
