@@ -65,11 +65,22 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
+ALL = {"model", "curves", "quality", "importances", "explained", "network", "features", "sql"}
 SECTIONS = {
-    "classes": {"model", "curves", "quality", "importances", "network", "features", "sql"},
-    "pair": {"model", "curves", "quality", "importances", "boundary", "network", "features", "sql"},
-    "number": {"model", "curves", "quality", "importances", "network", "features", "sql"},
-    "linear": {"model", "curves", "quality", "importances", "network", "features", "sql"},
+    "classes": ALL,
+    "pair": {
+        "model",
+        "curves",
+        "quality",
+        "importances",
+        "explained",
+        "boundary",
+        "network",
+        "features",
+        "sql",
+    },
+    "number": ALL,
+    "linear": ALL,
     "unjudged": {"model", "curves", "network", "features", "sql"},
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Importances", "draw_importances"]
+__all__ = ["Importances", "draw_attributions", "draw_importances"]
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,28 @@ class Importances:
 
 def draw_importances(importances: Importances) -> str:
     """A bar for each column, as markup."""
+    return bars(
+        "importances", "Importance of each column", "increase of the mean loss", importances.increases
+    )
+
+
+def draw_attributions(sizes: Sequence[tuple[str, float]], unit: str) -> str:
+    """The mean size of what each column adds to predictions, as markup."""
+    return bars("attributions", "Mean size of each column's attributions", f"mean size, {unit}", sizes)
+
+
+def bars(name: str, title: str, label: str, sizes: Sequence[tuple[str, float]]) -> str:
+    """A bar for each column."""
 
     def draw(figure: Figure, axes: Axes) -> None:
-        places = range(len(importances.increases))
-        values = [value for _, value in importances.increases]
+        places = range(len(sizes))
+        values = [value for _, value in sizes]
         axes.barh(places, values, color=ACCENT, height=0.66, alpha=0.85)
         axes.axvline(0.0, color=INK, lw=0.8)
-        axes.set_yticks(places, [short(name, 28) for name, _ in importances.increases])
+        axes.set_yticks(places, [short(column, 28) for column, _ in sizes])
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel("increase of the mean loss")
+        axes.set_xlabel(label)
 
-    height = 1.0 + 0.26 * len(importances.increases)
-    return chart("importances", "Importance of each column", draw, width=7.0, height=height)
+    return chart(name, title, draw, width=7.0, height=1.0 + 0.26 * len(sizes))

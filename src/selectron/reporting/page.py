@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
+from sqlglot import exp
+
+from selectron.engines.base import Relation
 from selectron.errors import ConfigurationError, MissingLibraryError, SelectronError
 from selectron.evaluation import Evaluation
 from selectron.features.targets import ClassTarget
 from selectron.reporting.boundary import draw_boundary
 from selectron.reporting.classes import calibration_error, draw_reliability, draw_roc
 from selectron.reporting.curves import draw_curves, loss_curves
-from selectron.reporting.importance import Importances, draw_importances
+from selectron.reporting.dependence import Curve, draw_dependence
+from selectron.reporting.importance import Importances, draw_attributions, draw_importances
 from selectron.reporting.network import NetworkPicture, draw_network, network_picture
 from selectron.reporting.numbers import draw_actual, draw_histogram, draw_residuals
 from selectron.reporting.queries import (
@@ -27,6 +32,7 @@ from selectron.reporting.queries import (
 )
 from selectron.reporting.subject import Subject
 from selectron.reporting.summary import Summary, figure, summarized
+from selectron.sql import column
 
 __all__ = ["Page", "Quality", "Statement", "gathered", "rendered", "write_report"]
 
@@ -34,6 +40,9 @@ __all__ = ["Page", "Quality", "Statement", "gathered", "rendered", "write_report
 MOST_CLASSES: Final = 20
 MOST_CONFUSIONS: Final = 25
 MOST_COLUMNS: Final = 30
+MOST_DEPENDENCES: Final = 6
+# Rows that predictions are explained on.
+SAMPLE: Final = 1_000
 # Longer statements are left to the command line, which prints them whole.
 MOST_CHARACTERS: Final = 300_000
 
@@ -75,6 +84,16 @@ class Statement:
 
 
 @dataclass(frozen=True)
+class Explained:
+    """What columns add to predictions and how these depend on columns, as markup."""
+
+    rows: int
+    attributions: str
+    unit: str
+    dependences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Page:
     """All that is on the page; what is None is left out."""
 
@@ -86,6 +105,7 @@ class Page:
     no_quality: str
     importances: str | None
     importance_note: str
+    explained: Explained | None
     picture: NetworkPicture
     network: str
     boundary: str | None
@@ -125,12 +145,13 @@ def gathered(subject: Subject, source: object = None) -> Page:
     weights = subject.weights()
     curves = loss_curves(subject.log)
     picture = network_picture(blueprint, subject.parameters)
-    quality, importances, note = None, None, ""
+    quality, importances, note, explained = None, None, "", None
     if evaluation is not None and relation is not None:
         scorer = Scorer(subject.engine, blueprint, weights, relation)
         quality = judged_quality(scorer, evaluation, relation.label)
         found = importances_of(subject, source, evaluation.rows)
         importances = draw_importances(found)
+        explained = explained_by(subject, relation, [column for column, _ in found.increases])
         note = f"Measured on {figure(found.rows)} rows of {relation.label}."
         if len(found.increases) < found.columns:
             note += f" {len(found.increases)} of {found.columns} columns are drawn: the most important ones."
@@ -146,6 +167,7 @@ def gathered(subject: Subject, source: object = None) -> Page:
         else "No rows were held out in training, and no table was named to judge it on.",
         importances=importances,
         importance_note=note,
+        explained=explained,
         picture=picture,
         network=draw_network(picture),
         boundary=None if boundary is None else draw_boundary(boundary),
@@ -159,6 +181,34 @@ def importances_of(subject: Subject, source: object, rows: int) -> Importances:
     every = subject.importance(source, repeats=3).rows()
     shown = tuple((row.column, row.loss) for row in every[:MOST_COLUMNS])
     return Importances(shown, rows, len(every))
+
+
+def explained_by(subject: Subject, relation: Relation, columns: Sequence[str]) -> Explained:
+    """Attributions, and the dependence on the columns that matter most, on a sample of the rows."""
+    first = exp.select("*").from_(relation.source.copy()).limit(SAMPLE)
+    sample = Relation(first.subquery("sample"), relation.label)
+    rows = int(subject.engine.rows(exp.select(exp.Count(this=exp.Star())).from_(sample.source.copy()))[0][0])
+    target = subject.blueprint.encoding.target
+    classes = isinstance(target, ClassTarget)
+    about = None if isinstance(target, ClassTarget) else target.columns[0]
+    query = subject.attributions(sample, about=about, steps=20).query
+    mean = exp.Avg(this=exp.Abs(this=column("attribution")))
+    sized = (
+        exp.select(column("column"), mean).from_(query.subquery("attributions")).group_by(column("column"))
+    )
+    sizes = sorted(subject.engine.rows(sized), key=lambda row: (-row[1], row[0]))[:MOST_COLUMNS]
+    drawings = []
+    for place, name in enumerate(columns[:MOST_DEPENDENCES]):
+        found: dict[str, list[tuple[Any, float]]] = {}
+        for own in subject.dependence(name, sample, points=12).rows():
+            found.setdefault(own.about, []).append((own.value, own.predicted))
+        curves = [
+            Curve(label, tuple(value for value, _ in points), tuple(mean for _, mean in points))
+            for label, points in found.items()
+        ]
+        drawings.append(draw_dependence(name, curves, place, classes=classes))
+    unit = "in logits of the predicted class" if about is None else f"in units of {about}"
+    return Explained(rows, draw_attributions(sizes, unit), unit, tuple(drawings))
 
 
 def judged_quality(scorer: Scorer, evaluation: Evaluation, label: str) -> Quality:

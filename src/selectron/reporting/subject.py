@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from selectron.blueprint import Blueprint
 from selectron.engines.base import Engine, Relation
 from selectron.evaluation import Evaluation
+from selectron.explaining.attribution import Attributions
+from selectron.explaining.dependence import Dependence
 from selectron.explaining.importance import Importance
 from selectron.planning import Choice
 from selectron.prediction import Weights
@@ -49,6 +52,16 @@ class Subject(Protocol):
 
     def importance(self, source: object = None, *, repeats: int) -> Importance:
         """How much worse predictions get when a column's values are shuffled."""
+
+    def attributions(
+        self, source: object = None, *, about: str | None = None, baseline: object = "mean", steps: int = 50
+    ) -> Attributions:
+        """What each column adds to the prediction of each row."""
+
+    def dependence(
+        self, column: str, source: object = None, *, grid: Sequence[Any] | None = None, points: int = 20
+    ) -> Dependence:
+        """How predictions depend on a column."""
 
     def sql(self, kind: str = "predict", source: object = None) -> str:
         """The SQL of the model, as text."""
