@@ -22,7 +22,7 @@ from selectron.layouts.storage import array_from_rows
 from selectron.program.operations import Array
 from selectron.program.program import Program
 from selectron.program.tensor import BATCH
-from selectron.sql import cast, column, folded, integer, number, text
+from selectron.sql import cast, column, folded, growing, integer, number, text
 from selectron.store.schema import PARAMETERS
 from selectron.store.store import Store
 
@@ -116,6 +116,7 @@ def stored_weights(
     return Weights(store.rows_of(PARAMETERS, model_id, pivoted))
 
 
+@growing()
 def forward_query(
     abilities: Abilities,
     blueprint: Blueprint,
@@ -273,6 +274,7 @@ def distinct(names: Sequence[str]) -> list[str]:
     return found
 
 
+@growing()
 def predict_query(
     abilities: Abilities,
     blueprint: Blueprint,
@@ -353,6 +355,7 @@ def predict_function(abilities: Abilities, blueprint: Blueprint, name: str, weig
     )
 
 
+@growing()
 def scored_query(
     abilities: Abilities,
     blueprint: Blueprint,

@@ -14,7 +14,7 @@ from selectron.errors import ColumnError, ConfigurationError, DataError
 from selectron.features.encoding import Encoding, find_column
 from selectron.features.learn import resolve_columns
 from selectron.features.rows import HELD_OUT, Split, arranged_rows, usable
-from selectron.sql import cast, column, number
+from selectron.sql import cast, column, growing, number
 from selectron.trainer import ROWS
 
 __all__ = [
@@ -124,6 +124,7 @@ def split_of(engine: Engine, specification: Specification) -> Split:
     return Split(options.seed, held_out, options.validation_column, relation)
 
 
+@growing()
 def arrange(
     engine: Engine, relation: Relation, columns: Sequence[str], required: Sequence[str], split: Split
 ) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from selectron.layouts.base import FLAGS, LOG_PREFIX, TICK, Layout
 from selectron.layouts.storage import union_all
 from selectron.planning import Choice, StrategyName, in_term, is_staged, layout_of, register
 from selectron.program.operations import Array
-from selectron.sql import cast, column, integer, number
+from selectron.sql import cast, column, growing, integer, number
 from selectron.store.schema import LOG, TABLES
 from selectron.store.store import ModelRecord, Status, Store
 from selectron.strategies.nested import nested_query, staged_queries
@@ -184,6 +184,7 @@ class Trainer:
         finally:
             self.tidy()
 
+    @growing()
     def prepare(self, *, resume: bool, other_rows: bool = False) -> None:
         """Make the batches and the state to start from."""
         register(self.engine, self.layout)
@@ -272,6 +273,7 @@ class Trainer:
         else:
             self.engine.run(exp.Insert(this=self.engine.temporary(LOGGED), expression=rows))
 
+    @growing()
     def recursive(self, until: int) -> exp.Select:
         """All steps up to a tick, in one recursive statement."""
         abilities = self.engine.abilities
@@ -300,6 +302,7 @@ class Trainer:
             self.engine.create_temporary(name, query)
         return result
 
+    @growing()
     def nested(self, until: int, steps: int) -> exp.Select:
         """So many steps, in one statement without recursion."""
         return nested_query(

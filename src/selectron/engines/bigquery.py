@@ -64,7 +64,7 @@ from selectron.engines.base import (
     Row,
 )
 from selectron.errors import ColumnError, DataError, EngineError
-from selectron.sql import number
+from selectron.sql import growing, number
 
 __all__ = ["BigQuery", "ClientRunner", "GoogleSpelling", "Runner", "escaped"]
 
@@ -312,6 +312,7 @@ class BigQuery(NoFunctions, NoSqlFunctions):
         self.changed_rows = False
         self.deferred: list[str] = []
 
+    @growing()
     def sql(self, statement: exp.Expr, *, pretty: bool = False) -> str:
         """The statement as GoogleSQL text, identifiers quoted."""
         return self.text(adapted(statement), pretty=pretty)

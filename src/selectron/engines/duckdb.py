@@ -26,7 +26,7 @@ from selectron.engines.base import (
 )
 from selectron.engines.files import READERS, reader_of, register_frame
 from selectron.errors import ColumnError, DataError, EngineError
-from selectron.sql import column, encodable, folded
+from selectron.sql import column, encodable, folded, growing
 
 __all__ = ["DuckDB"]
 
@@ -118,6 +118,7 @@ class DuckDB(NoFunctions):
         """Stop the running statement, from another thread."""
         self.connection.interrupt()
 
+    @growing()
     def sql(self, statement: exp.Expr, *, pretty: bool = False) -> str:
         """The statement as DuckDB text, identifiers quoted."""
         return statement.sql(dialect=self.dialect, identify=True, pretty=pretty, comments=pretty)

@@ -31,7 +31,7 @@ from selectron.engines.base import (
 from selectron.engines.files import is_file, rows_of
 from selectron.engines.tables import SchemaTables
 from selectron.errors import ColumnError, DataError, EngineError
-from selectron.sql import cast, number
+from selectron.sql import cast, growing, number
 
 __all__ = ["Postgres"]
 
@@ -181,6 +181,7 @@ class Postgres(SchemaTables, NoFunctions):
         """Stop the running statement, from another thread."""
         self.connection.cancel_safe()
 
+    @growing()
     def sql(self, statement: exp.Expr, *, pretty: bool = False) -> str:
         """The statement as PostgreSQL text, identifiers quoted.
 

@@ -27,7 +27,7 @@ from selectron.features.kinds import (
 )
 from selectron.features.options import FeatureOptions
 from selectron.features.targets import ClassTarget, NumberTarget, Target
-from selectron.sql import column, double, folded, number
+from selectron.sql import column, double, folded, growing, number
 
 __all__ = ["Task", "learn", "resolve_columns"]
 
@@ -81,6 +81,7 @@ def resolve_columns(columns: Sequence[Column], names: Sequence[str], label: str)
     return found
 
 
+@growing()
 def learn(
     engine: Engine,
     relation: Relation,

@@ -38,7 +38,7 @@ from selectron.prediction import (
 )
 from selectron.preparation import needed_columns, split_of
 from selectron.program.operations import Array
-from selectron.sql import cast, column, folded, number
+from selectron.sql import cast, column, folded, growing, number
 from selectron.store.store import LogRow, ModelRecord, Store
 
 __all__ = ["KeptModel", "chosen", "class_values"]
@@ -191,6 +191,7 @@ class KeptModel:
                 hint="Leave such rows out in a query, or train anew.",
             )
 
+    @growing()
     def refuse_nulls(self, relation: Relation) -> None:
         """Hold to nulls="refuse", and to columns that must be complete."""
         options = self.blueprint.specification.features

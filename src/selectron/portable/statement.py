@@ -19,7 +19,7 @@ from selectron.portable.core import rewritten
 from selectron.portable.dialects import Fence, Writing, folds_upwards, writing_of
 from selectron.prediction import OWN, plain_forward, predicted_values
 from selectron.program.operations import Array
-from selectron.sql import column, folded, integer
+from selectron.sql import column, folded, growing, integer
 
 __all__ = ["portable_query", "table_named", "written"]
 
@@ -31,6 +31,7 @@ LONGEST_NAME: Final = 50
 EVERYTHING: Final = 2**62
 
 
+@growing()
 def portable_query(
     blueprint: Blueprint,
     parameters: Mapping[str, Array],
