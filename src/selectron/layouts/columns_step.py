@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 from sqlglot import exp
 
@@ -138,6 +138,13 @@ class ColumnsLayout:
         if self.in_line:
             return in_line(self, state, tables, until, prefix)
         return Chain(self, state, tables, prefix).run(until)
+
+    @property
+    def matched(self) -> dict[str, Any]:
+        """How the batch meets its rows: where there is one batch only, with all of them."""
+        if self.step.batches_per_epoch == 1:
+            return {"join_type": "cross"}
+        return {"on": exp.EQ(this=column(BATCH_NUMBER), expression=column(TURN))}
 
     @cached_property
     def next_values(self) -> dict[str, Expression]:
@@ -365,9 +372,8 @@ class Chain:
             return select(columns, quoted(self.gate), [*others - {self.gate}])
         if self.rows is None:
             examples = exp.alias_(self.tables(EXAMPLES), EXAMPLES, table=True)
-            same = exp.EQ(this=column(BATCH_NUMBER), expression=column(TURN))
             query = select(columns, quoted(self.gate), [*others - {self.gate}])
-            query = query.join(examples, on=same, copy=False)
+            query = query.join(examples, copy=False, **self.layout.matched)
         else:
             query = select(columns, quoted(self.rows.name), [*others])
         return query.group_by(column(BATCH_NUMBER), copy=False) if link.grouped else query
@@ -416,8 +422,7 @@ def in_line(
         query = select(columns, quoted(made[-1].name))
         if rows_here:
             examples = exp.alias_(tables(EXAMPLES), EXAMPLES, table=True)
-            same = exp.EQ(this=column(BATCH_NUMBER), expression=column(TURN))
-            query = query.join(examples, on=same, copy=False)
+            query = query.join(examples, copy=False, **layout.matched)
             joined = True
         if last:
             query = query.group_by(column(TURN), copy=False)

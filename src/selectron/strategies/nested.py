@@ -100,8 +100,6 @@ def with_ctes(query: exp.Select, ctes: Sequence[Cte], *, copies: Copying) -> exp
 
 def hint(cte: Cte, copies: Copying) -> bool | None:
     """Whether a CTE is said to be materialized, said not to be, or left to the engine."""
-    if cte.fence is Fence.NONE and copies is Copying.NEVER:
-        return False
     least = Fence.STAGE if copies is Copying.UNLESS_MATERIALIZED else Fence.STATE
     return True if cte.fence >= least else None
 
