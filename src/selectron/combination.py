@@ -7,6 +7,7 @@ and to print; as one node for each unit it takes a fraction of a second.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import ClassVar, Final
 
 from sqlglot import exp
@@ -39,12 +40,16 @@ def combination(columns: Sequence[str], weights: Sequence[float]) -> Combination
 
 def combination_sql(printer: Generator, node: exp.Expr) -> str:
     """The text of a node, for a generator's table of transformations."""
-    columns, weights = node.args["columns"], node.args["weights"]
-    names = {name: printer.sql(column(name)) for name in dict.fromkeys(columns)}
-    terms = [
-        f"{names[name]} * {written(weight)}" for name, weight in zip(columns, weights, strict=True) if weight
-    ]
+    names, weights = printed(printer, node.args["columns"]), node.args["weights"]
+    terms = [f"{name} * {written(weight)}" for name, weight in zip(names, weights, strict=True) if weight]
     return added(terms) if terms else written(0.0)
+
+
+# The units of a layer share their columns, so that these are printed once for all of them.
+@lru_cache(maxsize=8)
+def printed(printer: Generator, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Columns as a generator prints them."""
+    return tuple(printer.sql(column(name)) for name in columns)
 
 
 def combining(dialect: str) -> type[Generator]:

@@ -6,7 +6,7 @@ import itertools
 import math
 import signal
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
@@ -194,6 +194,10 @@ DECLARED: Final = (
     ("NUM", ColumnKind.NUMBER),
     ("DEC", ColumnKind.NUMBER),
 )
+# SQLite's types that say what a column is where no type was declared.
+HELD: Final = ("real", "text", "blob")
+# How many columns are first asked for texts at once.
+TOGETHER: Final = 100
 TYPES: Final = {
     ColumnKind.BOOLEAN: "BOOLEAN",
     ColumnKind.NUMBER: "REAL",
@@ -359,9 +363,36 @@ class SQLite(SchemaTables, NoSqlFunctions):
                     hint="Name each column once, with AS in the query.",
                 )
             seen.add(folded(name))
-        declared = self.declared(relation)
-        held = self.held(relation, names)
-        return [column_of(relation, name, declared.get(name, ""), held[name]) for name in names]
+        declared = {name: type_ for name, type_ in self.declared(relation).items() if kind_of(type_)}
+        numbers = [name for name in names if kind_of(declared.get(name, "")) is ColumnKind.NUMBER]
+        self.refuse_texts(relation, {name: declared[name] for name in numbers})
+        held = self.held(relation, [name for name in names if name not in declared], HELD)
+        return [column_of(name, declared.get(name), held.get(name, {})) for name in names]
+
+    @growing()
+    def refuse_texts(self, relation: Relation, declared: Mapping[str, str]) -> None:
+        """Refuse columns that are declared as numbers and hold texts, which SQLite lets them."""
+        names = list(declared)
+        # Hundreds of columns are asked many at a time, which takes a third of the time.
+        groups = [names[start : start + TOGETHER] for start in range(0, len(names), TOGETHER)]
+        if not groups:
+            return
+
+        def text(name: str) -> Expression:
+            kind = call("typeof", exp.column(name, quoted=True))
+            return exp.EQ(this=kind, expression=exp.Literal.string("text"))
+
+        counts = [exp.Count(this=one_if(exp.or_(*map(text, group), copy=False))) for group in groups]
+        doubtful = self.rows(exp.Select(expressions=counts).from_(relation.source.copy()))[0]
+        for group, count in zip(groups, doubtful, strict=True):
+            found = self.held(relation, group, ("text",)) if count else {}
+            for name, types in found.items():
+                if types["text"]:
+                    raise ColumnError(
+                        f"Column {name!r} of {relation.label} is declared {declared[name]} and holds "
+                        f"{types['text']} texts.",
+                        hint="Convert or remove them, or cast the column in a query.",
+                    )
 
     def declared(self, relation: Relation) -> dict[str, str]:
         """The declared types of a table's columns, and of those that a query takes from tables."""
@@ -382,16 +413,16 @@ class SQLite(SchemaTables, NoSqlFunctions):
         return {str(name): str(type_).upper() for name, type_ in rows}
 
     @growing()
-    def held(self, relation: Relation, names: Sequence[str]) -> dict[str, dict[str, int]]:
-        """How many values of each of SQLite's types each column holds."""
-        types = ("integer", "real", "text", "blob")
+    def held(
+        self, relation: Relation, names: Sequence[str], types: Sequence[str]
+    ) -> dict[str, dict[str, int]]:
+        """How many values of some of SQLite's types each column holds."""
         counts: list[Expression] = []
         for name in names:
             kind = call("typeof", exp.column(name, quoted=True))
             for type_ in types:
                 same = exp.EQ(this=kind.copy(), expression=exp.Literal.string(type_))
-                one = exp.If(this=same, true=exp.Literal.number(1))
-                counts.append(exp.Count(this=exp.Case(ifs=[one])))
+                counts.append(exp.Count(this=one_if(same)))
         found: list[Any] = []
         # A SELECT takes no more columns than a table.
         for start in range(0, len(counts), 1_600):
@@ -480,21 +511,26 @@ class SQLite(SchemaTables, NoSqlFunctions):
         return f"It has: {', '.join(names)}." if names else "It has no tables."
 
 
-def column_of(relation: Relation, name: str, declared: str, held: dict[str, int]) -> Column:
-    """A column's kind, from what was declared or else from what it holds."""
-    kind = next((kind for word, kind in DECLARED if word in declared), None)
-    if kind is None:
-        if held["blob"]:
-            return Column(name, ColumnKind.OTHER, "BLOB")
-        if held["text"]:
-            return Column(name, ColumnKind.TEXT, "TEXT")
-        return Column(name, ColumnKind.NUMBER, "REAL" if held["real"] else "INTEGER")
-    if kind is ColumnKind.NUMBER and held["text"]:
-        raise ColumnError(
-            f"Column {name!r} of {relation.label} is declared {declared} and holds {held['text']} texts.",
-            hint="Convert or remove them, or cast the column in a query.",
-        )
-    return Column(name, kind, declared)
+def kind_of(declared: str) -> ColumnKind | None:
+    """The kind of column that a declared type means, if it means any."""
+    return next((kind for word, kind in DECLARED if word in declared), None)
+
+
+def column_of(name: str, declared: str | None, held: Mapping[str, int]) -> Column:
+    """A column, from what was declared or else from what it holds."""
+    kind = kind_of(declared or "")
+    if declared is not None and kind is not None:
+        return Column(name, kind, declared)
+    if held["blob"]:
+        return Column(name, ColumnKind.OTHER, "BLOB")
+    if held["text"]:
+        return Column(name, ColumnKind.TEXT, "TEXT")
+    return Column(name, ColumnKind.NUMBER, "REAL" if held["real"] else "INTEGER")
+
+
+def one_if(condition: Expression) -> exp.Case:
+    """1 where a condition holds, else NULL, to be counted."""
+    return exp.Case(ifs=[exp.If(this=condition, true=exp.Literal.number(1))])
 
 
 def stored(value: Any) -> Any:

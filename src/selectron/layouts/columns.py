@@ -136,6 +136,7 @@ class Lowering:
         self.names: dict[Tensor, str] = {}
         self.levels: dict[Tensor, int] = {}
         self.reads: set[Tensor] = set()
+        self.lines: dict[tuple[Tensor, int], tuple[str, ...] | None] = {}
 
     def reached(self) -> set[Tensor]:
         found: set[Tensor] = set()
@@ -247,10 +248,22 @@ class Lowering:
             return exp.Sum(this=term(0))
         known = self.constants.get(right.operation.name) if isinstance(right.operation, op.Input) else None
         if known is not None:
-            values = [self.value(left, i, k) for k in range(int(left.shape[1]))]
-            if all(isinstance(value, exp.Column) for value in values):
-                return combination([value.name for value in values], known[:, j].tolist())
+            line = self.line(left, i)
+            if line is not None:
+                return combination(line, known[:, j].tolist())
         return balanced([term(k) for k in range(int(left.shape[1]))])
+
+    def line(self, tensor: Tensor, i: int) -> tuple[str, ...] | None:
+        """The columns of a row of a tensor, if it is in columns; found once for all units that read them."""
+        if tensor in self.named:
+            self.reads.add(tensor)
+        elif not isinstance(tensor.operation, op.Input):
+            return None
+        if (tensor, i) not in self.lines:
+            values = [self.value(tensor, i, k) for k in range(int(tensor.shape[1]))]
+            names = tuple(value.name for value in values if isinstance(value, exp.Column))
+            self.lines[tensor, i] = names if len(names) == len(values) else None
+        return self.lines[tensor, i]
 
     def gathered(self, table: Tensor, index: Tensor, j: int) -> Expression:
         branches = [

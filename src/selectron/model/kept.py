@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from sqlglot import exp
@@ -42,6 +42,9 @@ from selectron.sql import cast, column, folded, growing, number
 from selectron.store.store import LogRow, ModelRecord, Store
 
 __all__ = ["KeptModel", "chosen", "class_values"]
+
+# How many columns are first asked for NULLs at once.
+TOGETHER: Final = 100
 
 
 class KeptModel:
@@ -200,16 +203,28 @@ class KeptModel:
         if not names:
             return
 
-        def unknown(name: str) -> exp.Expr:
-            """How many are NULL, or NaN, which counts as NULL."""
+        def known(name: str) -> exp.Expr:
+            """Whether it is neither NULL nor NaN, which counts as NULL."""
             feature = features[name]
-            known: exp.Expr = column(name)
             if isinstance(feature, NumberFeature):
-                known = exp.Case(ifs=[exp.If(this=feature.known(), true=number(1.0))])
-            return exp.Sub(this=exp.Count(this=exp.Star()), expression=exp.Count(this=known))
+                return feature.known()
+            return exp.Not(this=exp.Is(this=column(name), expression=exp.Null()))
 
-        found = self.engine.rows(exp.select(*map(unknown, names)).from_(relation.source.copy()))[0]
-        for name, count in zip(names, found, strict=True):
+        def unknown(together: Sequence[str]) -> exp.Expr:
+            """In how many rows one of them is unknown."""
+            complete = exp.and_(*map(known, together), copy=False)
+            rows = exp.Case(ifs=[exp.If(this=complete, true=number(1.0))])
+            return exp.Sub(this=exp.Count(this=exp.Star()), expression=exp.Count(this=rows))
+
+        def counted(groups: Sequence[Sequence[str]]) -> Sequence[int]:
+            query = exp.Select(expressions=[unknown(group) for group in groups])
+            return self.engine.rows(query.from_(relation.source.copy(), copy=False))[0]
+
+        # Hundreds of columns are counted many at a time, which engines plan in a fraction of the time.
+        groups = [names[start : start + TOGETHER] for start in range(0, len(names), TOGETHER)]
+        doubtful = zip(groups, counted(groups), strict=True)
+        found = [name for group, count in doubtful if count for name in group]
+        for name, count in zip(found, counted([[name] for name in found]) if found else (), strict=True):
             if count:
                 raise ColumnError(
                     f"Column {name!r} of {relation.label} has {count} NULLs, and the model refuses them.",
