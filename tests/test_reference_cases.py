@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
+from sqlglot import exp
 
 import selectron
 from selectron.database import Database
@@ -80,6 +82,59 @@ def test_every_phase_of_one_step(name: str, engines: Callable[[str], Engine]) ->
     for label, value in expected.items():
         np.testing.assert_allclose(found[label], value, rtol=1e-12, err_msg=label)
     np.testing.assert_allclose(model.parameters["output.weights"], found["updated output.weights"])
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [("duckdb", layout) for layout in ("arrays", "columns", "relations")]
+    + [(name, None) for name in EMBEDDED if name != "duckdb"],
+)
+def test_a_bias_for_each_edge(name: str, layout: str | None, engines: Callable[[str], Engine]) -> None:
+    initial: dict[str, Any] = {
+        "hidden_1.weights": WEIGHTS_1,
+        "hidden_1.edge_biases": EDGES_1,
+        "output.weights": WEIGHTS_2,
+        "output.edge_biases": EDGES_2,
+    }
+    model = Database(engines(name)).train(
+        "SELECT 1.0 AS a, 3.0 AS b, 5.0 AS c, 290.0 AS t1, 399.0 AS t2, 505.0 AS t3",
+        ["t1", "t2", "t3"],
+        name="edges",
+        network=selectron.MLP([2], initial=initial, edge_biases=True),
+        loss=selectron.HalfSquaredError(),
+        optimizer=selectron.SGD(0.1),
+        features=selectron.FeatureOptions(include=("a", "b", "c"), scaling="none", target_scaling="none"),
+        epochs=1,
+        batch_size=None,
+        validation=0,
+        layout=layout,
+    )
+    found = phases(model)
+    np.testing.assert_allclose(found["output logits"], [[291, 400, 509]], rtol=1e-12)
+    # Each incoming edge's bias has its node's error as gradient.
+    hidden, output = np.tile([15.0, 33.0], (3, 1)), np.tile([1.0, 1.0, 4.0], (2, 1))
+    np.testing.assert_allclose(found["gradient hidden_1.edge_biases"], hidden, rtol=1e-12)
+    np.testing.assert_allclose(found["gradient output.edge_biases"], output, rtol=1e-12)
+    parameters = model.parameters
+    np.testing.assert_allclose(parameters["hidden_1.edge_biases"], EDGES_1 - 0.1 * hidden, rtol=1e-12)
+    np.testing.assert_allclose(parameters["output.edge_biases"], EDGES_2 - 0.1 * output, rtol=1e-12)
+    # They are read back by name, predict, and leave as the sums that they are.
+    edges = model.engine.rows(
+        exp.select("from_unit", "to_unit", "value")
+        .from_("selectron_weights")
+        .where("layer = 'output' AND from_unit LIKE 'edge_biases%' AND to_unit = 't3'")
+        .order_by("from_unit")
+    )
+    assert edges == [
+        ("edge_biases [1]", "t3", pytest.approx(1.6)),
+        ("edge_biases [2]", "t3", pytest.approx(2.6)),
+    ]
+    sample = "SELECT 1.0 AS a, 3.0 AS b, 5.0 AS c"
+    linear = model.export("torch")
+    predicted = model.engine.rows(model.predict(sample).query)[0]
+    assert predicted[-3:] == pytest.approx(
+        linear(torch.tensor([[1.0, 3.0, 5.0]], dtype=torch.float64)).detach().numpy()[0]
+    )
 
 
 # --------------------------------------- a network in tables, reopened without training: 2-2-2, sigmoid
@@ -205,7 +260,7 @@ def test_ten_iterations_as_one_nested_query(name: str, engines: Callable[[str], 
     ("name", "layout"), [("duckdb", "arrays"), ("sqlite", "arrays"), ("postgres", "columns")]
 )
 def test_a_hundred_iterations_as_one_nested_query(
-    name: str, layout: str, engines: Callable[[str], Engine]
+    name: str, layout: str | None, engines: Callable[[str], Engine]
 ) -> None:
     model = descended(engines(name), 100, layout=layout, strategy="nested", steps=100)
     assert model.record.steps == 100

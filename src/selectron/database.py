@@ -502,5 +502,6 @@ def warmed(blueprint: Blueprint, start: Model) -> Blueprint:
         initial={key: value.tolist() for key, value in values.items()},
         output_activation=specification.network.output_activation,
         frozen=specification.network.frozen,
+        edge_biases=specification.network.edge_biases,
     )
     return Blueprint(replace(specification, network=network), blueprint.encoding)

@@ -87,6 +87,9 @@ class MLP:
     frozen
         Parameters that stay as they start: ``"hidden_1.weights"``, a layer (``"hidden_1"``) or a kind in all
         layers (``"biases"``); with a warm start, those of the other model.
+    edge_biases
+        Whether each edge has a bias of its own, named ``"hidden_1.edge_biases"``, with a row for each input
+        and a column for each unit; a unit's bias is then their sum. False by default: one for each unit.
 
     Raises
     ------
@@ -107,6 +110,7 @@ class MLP:
     initial: Mapping[str, tuple[tuple[float, ...], ...]]
     output_activation: str = "identity"
     frozen: tuple[str, ...] = ()
+    edge_biases: bool = False
 
     def __init__(
         self,
@@ -119,6 +123,7 @@ class MLP:
         initial: Mapping[str, Sequence[Sequence[float]]] | None = None,
         output_activation: str = "identity",
         frozen: Sequence[str] = (),
+        edge_biases: bool = False,
     ) -> None:
         if isinstance(hidden, (str, int, float)) or not all(isinstance(u, (int, Dense)) for u in hidden):
             raise ConfigurationError(
@@ -154,6 +159,12 @@ class MLP:
         object.__setattr__(self, "initial", given)
         object.__setattr__(self, "output_activation", Dense(1, output_activation).activation)
         object.__setattr__(self, "frozen", (frozen,) if isinstance(frozen, str) else tuple(frozen))
+        object.__setattr__(self, "edge_biases", bool(edge_biases))
+
+    @property
+    def biases(self) -> str:
+        """What a layer's biases are called: ``"biases"``, or ``"edge_biases"``."""
+        return "edge_biases" if self.edge_biases else "biases"
 
     def is_frozen(self, layer: str, parameter: str) -> bool:
         """Whether a parameter stays as it starts.
@@ -175,6 +186,7 @@ class MLP:
             "initial": {name: [list(row) for row in rows] for name, rows in self.initial.items()},
             "output_activation": self.output_activation,
             "frozen": list(self.frozen),
+            "edge_biases": self.edge_biases,
         }
 
     @staticmethod
@@ -192,6 +204,7 @@ class MLP:
             initial=data["initial"],
             output_activation=data.get("output_activation", "identity"),
             frozen=data.get("frozen", ()),
+            edge_biases=data.get("edge_biases", False),
         )
 
 

@@ -50,6 +50,9 @@ def traced_program(blueprint: Blueprint) -> Program:
             outputs[tensor.operation.name] = tensor
         elif tensor in program.labels:
             outputs.setdefault(program.labels[tensor], tensor)
+    # What is only ever used before it is repeated, such as the gradient of biases of edges.
+    for tensor, label in program.labels.items():
+        outputs.setdefault(label, tensor)
     keys = (parameter.key for parameter in blueprint.step.parameters)
     return Program(outputs | {f"{UPDATED}{key}": program.outputs[key] for key in keys}, program.labels)
 

@@ -124,6 +124,9 @@ def train(
         list[str] | None, typer.Option(help="What stays as it starts: hidden_1, biases, output.weights ...")
     ] = None,
     initialization: Annotated[str, typer.Option(help=f"One of {', '.join(INITIALIZATIONS)}.")] = "auto",
+    edge_biases: Annotated[
+        bool, typer.Option("--edge-biases", help="A bias for each edge; a unit's is their sum.")
+    ] = False,
     task: Annotated[str, typer.Option(help="auto, classification or regression.")] = "auto",
     loss: Annotated[
         str | None, typer.Option(help=f"One of {', '.join(LOSSES)}; fits the target by default.")
@@ -207,6 +210,7 @@ def train(
         dropout=dropout,
         initialization=initialization,
         frozen=frozen or (),
+        edge_biases=edge_biases,
     )
     if loss is None and label_smoothing is not None:
         raise ConfigurationError("label_smoothing needs a loss.", hint="Say --loss cross_entropy.")

@@ -74,7 +74,7 @@ def layers_of(exported: Exported, *, logits: bool = False) -> tuple[Layer, ...]:
         layers.append(
             Layer(
                 weights,
-                parameters[f"{name}.biases"][0],
+                parameters[f"{name}.{blueprint.specification.network.biases}"].sum(axis=0),
                 own.activation if own else blueprint.specification.network.output_activation,
                 own.dropout if own else 0.0,
             )

@@ -22,6 +22,7 @@ from selectron.program.operations import (
     multiply,
     range_,
     row_number,
+    sum_,
     where,
 )
 from selectron.program.tensor import BATCH, Tensor
@@ -122,7 +123,7 @@ def network_parameters(network: MLP, inputs: Inputs, seed: int) -> tuple[Paramet
     first_weights = "hidden_1.weights" if network.layers else "output.weights"
 
     def declare(layer: str, name: str, rows: int, columns: int, fan_in: int, activation: str) -> None:
-        key, is_bias = f"{layer}.{name}", name == "biases"
+        key, is_bias = f"{layer}.{name}", name == network.biases
         if is_bias and key not in network.initial:
             initial: Array = np.zeros((rows, columns))
         else:
@@ -145,7 +146,7 @@ def network_parameters(network: MLP, inputs: Inputs, seed: int) -> tuple[Paramet
         fan_in = sum(rows for _, rows in blocks)
         for name, rows in blocks:
             declare(layer, name, rows, units, fan_in, activation)
-        declare(layer, "biases", 1, units, fan_in, activation)
+        declare(layer, network.biases, fan_in if network.edge_biases else 1, units, fan_in, activation)
         blocks = [("weights", units)]
     unknown = sorted(set(network.initial) - {parameter.key for parameter in found})
     if unknown:
@@ -194,7 +195,8 @@ def forward_pass(
             product = matmul(tensor, parameters[f"{layer}.{name}"])
             total = product if total is None else add(total, product)
         assert total is not None
-        logits = add(total, parameters[f"{layer}.biases"])
+        # Of biases in one row, the sum is themselves.
+        logits = add(total, sum_(parameters[f"{layer}.{network.biases}"], 0))
         labels[logits] = f"{layer} logits"
         return logits
 
