@@ -7,6 +7,7 @@ two threads). Run with ``make bench-engines``.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 import warnings
@@ -70,13 +71,20 @@ def ours(engine: str, shape: tuple[int, int, int], rows: int, steps: int) -> tup
             "validation": 0,
         }
         db.train(relation, "y", **{**options, "epochs": 1})
-        started = time.perf_counter()
-        model = db.train(relation, "y", **options, watch=lambda progress: ran.append(progress.seconds))
-        whole = time.perf_counter() - started
+        statements = whole = math.inf
+        # The best of three, as on the other side, of what takes less than a second.
+        for _ in range(3):
+            ran.clear()
+            started = time.perf_counter()
+            model = db.train(relation, "y", **options, watch=lambda progress: ran.append(progress.seconds))
+            last = time.perf_counter() - started
+            statements, whole = min(statements, sum(ran)), min(whole, last)
+            if last > 1.0:
+                break
         choice = model.explain(relation)
     for server in servers:
         server.cleanup()
-    return sum(ran), whole, f"{choice['layout']}, {choice['strategy']}"
+    return statements, whole, f"{choice['layout']}, {choice['strategy']}"
 
 
 def theirs(shape: tuple[int, int, int], rows: int, steps: int) -> float:
