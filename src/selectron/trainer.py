@@ -350,6 +350,7 @@ class Trainer:
         counted = exp.Sum(this=exp.Case(ifs=[exp.If(this=fine, true=integer(0))], default=integer(1)))
         return bool(self.engine.rows(exp.select(counted).from_(rows, copy=False))[0][0])
 
+    @growing()
     def checkpoint(self, state: Mapping[str, Any], ran: float, *, over: bool) -> None:
         """Commit the new state, which then is the one to go on from."""
         self.since_logged += ran
