@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 import psycopg
-import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.postgres import Postgres as PostgresDialect
 from sqlglot.generators.postgres import PostgresGenerator
-from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 
 from selectron.combination import Combination, combination_sql
 from selectron.engines.base import (
@@ -29,6 +27,7 @@ from selectron.engines.base import (
     SqlFunction,
 )
 from selectron.engines.files import is_file, rows_of
+from selectron.engines.queries import AsWritten, query_relation
 from selectron.engines.tables import SchemaTables
 from selectron.errors import ColumnError, DataError, EngineError
 from selectron.sql import cast, growing, number
@@ -71,7 +70,7 @@ SMALLEST: Final = 2.2250738585072014e-308
 class Spelling(PostgresDialect):
     """How PostgreSQL spells what the layers above build."""
 
-    class Generator(PostgresGenerator):
+    class Generator(AsWritten, PostgresGenerator):
         TYPE_MAPPING: ClassVar = {**PostgresGenerator.TYPE_MAPPING}
         TRANSFORMS: ClassVar = {**PostgresGenerator.TRANSFORMS, Combination: combination_sql}
 
@@ -284,8 +283,9 @@ class Postgres(SchemaTables, NoFunctions):
             table = self.table(text)
             if table is not None:
                 return Relation(table, f"table {text!r}")
-            if text.lower().startswith(QUERY_WORDS):
-                return query_relation(text)
+            query = query_relation(text, self.dialect, QUERY_WORDS)
+            if query is not None:
+                return query
             if not is_file(text):
                 raise DataError(
                     f"There is no table, view or file named {text!r} in {self.path}.",
@@ -392,21 +392,6 @@ class Postgres(SchemaTables, NoFunctions):
         """
         names = [repr(row[0]) for row in self.connection.execute(query).fetchall()]
         return f"It has: {', '.join(names)}." if names else "It has no tables."
-
-
-def query_relation(text: str) -> Relation:
-    """A query as something to select from."""
-    try:
-        parsed = sqlglot.parse_one(text.rstrip().rstrip(";"), dialect=PostgresDialect)
-    except sqlglot.errors.ParseError as error:
-        raise DataError(f"The query cannot be read: {str(error).splitlines()[0]}") from error
-    if isinstance(parsed, exp.Subquery):
-        parsed = parsed.this
-    if not isinstance(parsed, exp.Query):
-        raise DataError("Only a query (SELECT, WITH, VALUES) can stand for a table.")
-    # As the server reads them, since they are quoted when printed.
-    parsed = normalize_identifiers(parsed, dialect="postgres")
-    return Relation(parsed.subquery("source"), "the query")
 
 
 def open_connection(url: str, *, read_only: bool) -> psycopg.Connection[Row]:
