@@ -102,9 +102,9 @@ class Spelling(PostgresDialect):
 
         def cast_sql(self, expression: exp.Cast, safe_prefix: str | None = None) -> str:
             if expression.to.this is exp.DataType.Type.BOOLEAN:
-                # There is no cast from numbers; as text, true is 'true' or a number that is not 0.
-                value = cast(expression.this, "text")
-                falsehoods = [exp.Literal.string(word) for word in ("false", "0", "0.0", "f")]
+                # There is no cast from numbers. As text, false is 'false' or a zero, such as 0.00 or -0.
+                value = call("btrim", cast(expression.this, "text"), exp.Literal.string("-0."))
+                falsehoods = [exp.Literal.string(word) for word in ("", "false", "f")]
                 return f"({self.sql(value)} NOT IN ({self.expressions(sqls=falsehoods, flat=True)}))"
             return super().cast_sql(expression, safe_prefix)
 
