@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -167,9 +168,10 @@ class Postgres(SchemaTables, NoFunctions):
         self.path = str(self.connection.info.dbname)
         self.read_only = read_only or self.must_not_write()
         self.frame_numbers = itertools.count(1)
+        self.interrupted = False
 
     def must_not_write(self) -> bool:
-        row = self.connection.execute("SELECT pg_is_in_recovery()").fetchone()
+        row = self.first("SELECT pg_is_in_recovery()")
         return bool(row and row[0])
 
     def close(self) -> None:
@@ -178,6 +180,7 @@ class Postgres(SchemaTables, NoFunctions):
 
     def interrupt(self) -> None:
         """Stop the running statement, from another thread."""
+        self.interrupted = True
         self.connection.cancel_safe()
 
     @growing()
@@ -208,14 +211,34 @@ class Postgres(SchemaTables, NoFunctions):
         """Execute a query and fetch all its rows."""
         return self.execute(self.sql(statement), parameters).fetchall()
 
-    def execute(self, text: str, parameters: Sequence[object] = ()) -> psycopg.Cursor[Row]:
+    def first(self, text: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> Row | None:
+        """The first row of a query."""
+        return self.execute(text, parameters).fetchone()
+
+    def execute(
+        self, text: str, parameters: Sequence[object] | Mapping[str, object] = ()
+    ) -> psycopg.Cursor[Row]:
         """Execute SQL text; the server's own errors become ours."""
-        try:
+        with self.translated():
             return self.connection.execute(text.encode(), parameters or None)
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """The server's errors become ours, and a statement that we stopped a KeyboardInterrupt."""
+        try:
+            yield
         except psycopg.errors.QueryCanceled as error:
-            raise KeyboardInterrupt from error
+            # The server cancels statements of its own accord, too.
+            if self.interrupted:
+                raise KeyboardInterrupt from error
+            raise EngineError(
+                f"PostgreSQL cancelled the statement: {first_line(error)}",
+                hint="If it is statement_timeout, raise it: ALTER ROLE ... SET statement_timeout = 0.",
+            ) from error
         except psycopg.Error as error:
             raise translate(error) from error
+        finally:
+            self.interrupted = False
 
     @property
     def in_transaction(self) -> bool:
@@ -265,7 +288,7 @@ class Postgres(SchemaTables, NoFunctions):
     def type_names(self, codes: Sequence[int]) -> dict[int, tuple[str, bool]]:
         """The names of types, and whether they are enumerations."""
         query = "SELECT oid, typname, typtype = 'e' FROM pg_type WHERE oid = ANY(%s)"
-        rows = self.connection.execute(query, [list(codes)]).fetchall()
+        rows = self.execute(query, [list(codes)]).fetchall()
         return {int(oid): (str(name), bool(is_enum)) for oid, name, is_enum in rows}
 
     def relation(self, source: object) -> Relation:
@@ -302,7 +325,7 @@ class Postgres(SchemaTables, NoFunctions):
                OR lower(table_name) = lower(%(name)s)
             ORDER BY table_name <> %(name)s, table_schema <> current_schema() LIMIT 1
         """
-        found = self.connection.execute(query, {"name": name}).fetchone()
+        found = self.first(query, {"name": name})
         if found is None:
             return None
         schema, table, is_here = found
@@ -323,7 +346,8 @@ class Postgres(SchemaTables, NoFunctions):
         self.run(exp.Create(this=schema, kind="TABLE"))
         target = self.temporary(name).sql(dialect=Spelling, identify=True)
         as_text = [kind is ColumnKind.OTHER for kind in rows.kinds]
-        with self.connection.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN".encode()) as copy:
+        copying = f"COPY {target} FROM STDIN".encode()
+        with self.translated(), self.connection.cursor() as cursor, cursor.copy(copying) as copy:
             for row in rows.rows:
                 copy.write_row(
                     [
@@ -373,7 +397,7 @@ class Postgres(SchemaTables, NoFunctions):
     def has_function(self, name: str) -> bool:
         """Whether the current schema has a function of that name."""
         query = "SELECT 1 FROM pg_proc WHERE proname = %s AND pronamespace = current_schema()::regnamespace"
-        return self.connection.execute(query, [name]).fetchone() is not None
+        return self.first(query, [name]) is not None
 
     def has_table(self, name: str) -> bool:
         """Whether the current schema has a table or view of exactly that name."""
@@ -381,7 +405,7 @@ class Postgres(SchemaTables, NoFunctions):
             SELECT 1 FROM information_schema.tables
             WHERE table_name = %s AND table_schema = current_schema()
         """
-        return self.connection.execute(query, [name]).fetchone() is not None
+        return self.first(query, [name]) is not None
 
     def tables_hint(self) -> str:
         """The tables that do exist, for a message."""
@@ -390,7 +414,7 @@ class Postgres(SchemaTables, NoFunctions):
             WHERE table_schema = current_schema() AND NOT starts_with(table_name, 'selectron_')
             ORDER BY table_name LIMIT 10
         """
-        names = [repr(row[0]) for row in self.connection.execute(query).fetchall()]
+        names = [repr(row[0]) for row in self.execute(query).fetchall()]
         return f"It has: {', '.join(names)}." if names else "It has no tables."
 
 
