@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from sqlglot import exp
 
+import selectron
 from selectron.engines.base import Engine
 from selectron.engines.postgres import Postgres
-from selectron.errors import EngineError
+from selectron.errors import EngineError, StoreError
 from selectron.sql import cast, column
 
 
@@ -57,3 +59,37 @@ def test_a_statement_that_the_server_cancels_is_no_ctrl_c(engine: Postgres) -> N
 def test_values_that_the_server_does_not_take_are_our_errors(engine: Postgres) -> None:
     with pytest.raises(EngineError, match="NUL"):
         engine.relation(pd.DataFrame({"x": ["a\0b"]}))
+
+
+FRAME = pd.DataFrame({"x": [1.0, 2.0, 3.0, 4.0], "y": ["a", "a", "b", "b"]})
+
+
+def left_in(engine: Postgres) -> list[str]:
+    """What is in the schema."""
+    found = engine.execute("SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace")
+    return sorted(str(name) for (name,) in found.fetchall())
+
+
+@pytest.mark.parametrize("how", ["asked for", "default of the server"])
+def test_frames_are_used_where_the_session_reads_only(engine: Postgres, how: str, tmp_path: Path) -> None:
+    with selectron.connect(engine.url) as db:
+        model = db.train(FRAME, "y", network=selectron.MLP([]), epochs=1, validation=0)
+        expected = model.predict(FRAME).rows()
+    before = left_in(engine)
+    url, read_only = engine.url, True
+    if how == "default of the server":
+        url, read_only = f"{url}%20-cdefault_transaction_read_only%3Don", False
+    FRAME.to_csv(tmp_path / "rows.csv", index=False)
+    with selectron.connect(url, read_only=read_only) as db:
+        assert db.engine.read_only
+        model = db.model("y")
+        assert model.predict(FRAME).rows() == expected
+        assert model.predict(tmp_path / "rows.csv").rows() == expected
+        assert model.evaluate(FRAME).rows == 4
+        assert model.verify(FRAME).passed
+        with pytest.raises(StoreError, match="The database is read-only"):
+            db.train(FRAME, "y")
+        for write in (model.predict(FRAME).to_table, lambda name: db.drop("y")):
+            with pytest.raises(EngineError, match="read-only"):
+                write("scored")
+    assert left_in(engine) == before

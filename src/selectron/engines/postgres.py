@@ -166,13 +166,11 @@ class Postgres(SchemaTables, NoFunctions):
         self.url = path
         self.connection = open_connection(path, read_only=read_only)
         self.path = str(self.connection.info.dbname)
-        self.read_only = read_only or self.must_not_write()
         self.frame_numbers = itertools.count(1)
         self.interrupted = False
-
-    def must_not_write(self) -> bool:
-        row = self.first("SELECT pg_is_in_recovery()")
-        return bool(row and row[0])
+        # A standby, or a server, database or role whose transactions read only unless they say otherwise.
+        (must_not_write,) = self.first("SELECT current_setting('transaction_read_only')::boolean") or (False,)
+        self.read_only = read_only or bool(must_not_write)
 
     def close(self) -> None:
         """Close the connection."""
@@ -245,11 +243,49 @@ class Postgres(SchemaTables, NoFunctions):
         """Whether a transaction is open."""
         return self.connection.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE
 
+    @contextmanager
+    def own_tables(self) -> Iterator[None]:
+        """Let the session make and drop tables of its own inside, even where it reads only.
+
+        Raises
+        ------
+        EngineError
+            If the server has none for it.
+        """
+        if not self.read_only or self.in_transaction:
+            yield
+            return
+        try:
+            self.execute("BEGIN READ WRITE")
+        except EngineError as error:
+            raise EngineError(
+                f"A table of this session is needed, which a standby of PostgreSQL does not make "
+                f"({error.problem}).",
+                hint="Connect to the primary, or name a table or query that is there.",
+            ) from error
+        try:
+            yield
+        except BaseException:
+            self.execute("ROLLBACK")
+            raise
+        self.execute("COMMIT")
+
     def create_temporary(self, name: str, query: exp.Query) -> None:
         """Make a table of this session alone."""
-        super().create_temporary(name, query)
-        # Nothing else tells the planner how many rows there are.
-        self.execute(f"ANALYZE {self.temporary(name).sql(dialect=Spelling, identify=True)}")
+        with self.own_tables():
+            super().create_temporary(name, query)
+            # Nothing else tells the planner how many rows there are.
+            self.execute(f"ANALYZE {self.temporary(name).sql(dialect=Spelling, identify=True)}")
+
+    def rename_temporary(self, name: str, new: str) -> None:
+        """Give a table of this session another name."""
+        with self.own_tables():
+            super().rename_temporary(name, new)
+
+    def drop_temporary(self, name: str) -> None:
+        """Drop a table of this session, if there is one."""
+        with self.own_tables():
+            super().drop_temporary(name)
 
     def named_rows(self, statement: exp.Expr) -> tuple[list[str], list[Row]]:
         cursor = self.execute(self.sql(statement))
@@ -343,7 +379,8 @@ class Postgres(SchemaTables, NoFunctions):
             for column, kind, whole in zip(rows.names, rows.kinds, rows.whole, strict=True)
         ]
         schema = exp.Schema(this=self.temporary(name), expressions=definitions)
-        self.run(exp.Create(this=schema, kind="TABLE"))
+        with self.own_tables():
+            self.run(exp.Create(this=schema, kind="TABLE"))
         target = self.temporary(name).sql(dialect=Spelling, identify=True)
         as_text = [kind is ColumnKind.OTHER for kind in rows.kinds]
         copying = f"COPY {target} FROM STDIN".encode()
