@@ -13,7 +13,7 @@ from sqlglot import exp
 import selectron
 from selectron.engines.base import Engine
 from selectron.engines.postgres import Postgres
-from selectron.errors import EngineError, StoreError
+from selectron.errors import ColumnError, DataError, EngineError, StoreError, TargetError
 from selectron.sql import cast, column
 
 
@@ -93,3 +93,52 @@ def test_frames_are_used_where_the_session_reads_only(engine: Postgres, how: str
             with pytest.raises(EngineError, match="read-only"):
                 write("scored")
     assert left_in(engine) == before
+
+
+def test_tables_of_every_kind_are_found(engine: Postgres) -> None:
+    engine.execute("CREATE TABLE plain AS SELECT i AS x, i % 2 = 0 AS y FROM generate_series(1, 20) AS s(i)")
+    engine.execute("CREATE MATERIALIZED VIEW kept AS SELECT * FROM plain")
+    engine.execute("CREATE TABLE parted (x int, y boolean) PARTITION BY RANGE (x)")
+    engine.execute("CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (100)")
+    engine.execute("INSERT INTO parted SELECT * FROM plain")
+    ((schema,),) = engine.execute("SELECT current_schema()").fetchall()
+    for name in ("kept", "parted", "Kept", f"{schema}.kept"):
+        assert [c.name for c in engine.columns(engine.relation(name))] == ["x", "y"]
+    db = selectron.Database(engine)
+    model = db.train("kept", "y", network=selectron.MLP([]), epochs=1)
+    assert model.evaluate("parted").rows == 20
+    assert engine.has_table("kept")
+    with pytest.raises(DataError, match="'kept' already"):
+        model.predict("plain").to_table("kept")
+    with pytest.raises(DataError, match="It has: 'kept', 'part', 'parted', 'plain'"):
+        engine.relation("nowhere")
+
+
+def test_a_foreign_table_is_found(engine: Postgres) -> None:
+    ((schema,),) = engine.execute("SELECT current_schema()").fetchall()
+    try:
+        engine.execute(f'CREATE FOREIGN DATA WRAPPER "w_{schema}"')
+        engine.execute(f'CREATE SERVER "s_{schema}" FOREIGN DATA WRAPPER "w_{schema}"')
+        engine.execute(f'CREATE FOREIGN TABLE away (x int) SERVER "s_{schema}"')
+        assert engine.relation("away").label == "table 'away'"
+    finally:
+        engine.execute(f'DROP FOREIGN DATA WRAPPER "w_{schema}" CASCADE')
+
+
+def test_money_is_refused_by_name(engine: Postgres) -> None:
+    engine.execute("""
+        CREATE TABLE t AS SELECT i AS x, i % 2 = 0 AS y, i::numeric::money AS price
+        FROM generate_series(1, 20) AS s(i)
+    """)
+    db = selectron.Database(engine)
+    model = db.train("t", "y", network=selectron.MLP([]), epochs=1)
+    assert model.notes == ("Column 'price' is left out: its type is money.",)
+    with pytest.raises(TargetError, match="'price' is of type money"):
+        db.train("t", "price")
+    with pytest.raises(ColumnError, match="'price' of table 't' is of type money"):
+        db.train("t", "y", features=selectron.FeatureOptions(include=("price",)))
+    as_numeric = "SELECT x, y, price::numeric FROM t"
+    model = db.train(as_numeric, "y", name="m", network=selectron.MLP([]), epochs=1)
+    assert "price" in model.blueprint.encoding.units
+    with pytest.raises(ColumnError, match=r"'price' of table 't' is of type money.*Cast it in a query"):
+        model.predict("t")

@@ -302,10 +302,15 @@ class DuckDB(NoFunctions):
                  lower(table_catalog || '.' || table_schema || '.' || table_name)], lower(?))
             ORDER BY table_catalog <> current_database(), table_schema <> current_schema()
         """
-        found = self.first(query, [name])
-        if found is None:
+        # DuckDB's lower() knows more letters than its identifiers do.
+        found = [
+            own
+            for own in self.fetched(query, [name])
+            if folded(name) in (folded(".".join(own[place:])) for place in range(3))
+        ]
+        if not found:
             return None
-        catalog, schema, table = found
+        catalog, schema, table = found[0]
         # The short form where it means the same, since it stays true when the file is moved or renamed.
         here = self.first("SELECT current_database(), current_schema()")
         if here == (catalog, schema):

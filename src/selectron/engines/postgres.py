@@ -113,7 +113,7 @@ class Spelling(PostgresDialect):
 # ------------------------------------------------------------------------------------------- engine
 
 KINDS: Final = {
-    **dict.fromkeys(["int2", "int4", "int8", "float4", "float8", "numeric", "money"], ColumnKind.NUMBER),
+    **dict.fromkeys(["int2", "int4", "int8", "float4", "float8", "numeric"], ColumnKind.NUMBER),
     **dict.fromkeys(["text", "varchar", "bpchar", "char", "name", "uuid", "citext"], ColumnKind.TEXT),
     "bool": ColumnKind.BOOLEAN,
     "date": ColumnKind.DATE,
@@ -138,6 +138,10 @@ TYPES: Final = {
     ColumnKind.TEXT: "text",
     ColumnKind.OTHER: "text",
 }
+# Tables, partitioned and foreign ones, views and materialized views: information_schema lacks the last.
+TABLES: Final = """
+    pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace AND c.relkind IN ('r', 'p', 'f', 'v', 'm')
+"""
 
 
 class Postgres(SchemaTables, NoFunctions):
@@ -354,17 +358,33 @@ class Postgres(SchemaTables, NoFunctions):
         return self.loaded(source, label)
 
     def table(self, name: str) -> exp.Table | None:
-        """The table or view of that name, alone or qualified by its schema."""
-        query = """
-            SELECT table_schema, table_name, table_schema = current_schema() FROM information_schema.tables
-            WHERE table_name = %(name)s OR table_schema || '.' || table_name = %(name)s
-               OR lower(table_name) = lower(%(name)s)
-            ORDER BY table_name <> %(name)s, table_schema <> current_schema() LIMIT 1
+        """The table or view of that name, alone or qualified by its schema.
+
+        Raises
+        ------
+        DataError
+            If case is all that tells several from the name, and none is it.
         """
-        found = self.first(query, {"name": name})
-        if found is None:
+        query = f"""
+            SELECT n.nspname, c.relname, n.nspname = current_schema(),
+                %(name)s::text IN (c.relname, n.nspname || '.' || c.relname)
+            FROM {TABLES}
+            WHERE lower(%(name)s::text COLLATE "C")
+                    IN (lower(c.relname), lower(n.nspname || '.' || c.relname))
+                AND NOT pg_is_other_temp_schema(n.oid)
+            ORDER BY 4 DESC, 3 DESC, pg_table_is_visible(c.oid) DESC, 1, 2
+        """
+        found = self.execute(query, {"name": name}).fetchall()
+        if not found:
             return None
-        schema, table, is_here = found
+        schema, table, is_here, is_exact = found[0]
+        alike = [other for other in found if other[2] == is_here]
+        if not is_exact and len(alike) > 1:
+            names = ", ".join(repr(f"{own}.{other}") for own, other, *_ in alike)
+            raise DataError(
+                f"{name!r} may be any of {names} in {self.path}.",
+                hint="Name one as it is written.",
+            )
         return exp.table_(table, quoted=True) if is_here else exp.table_(table, db=schema, quoted=True)
 
     def loaded(self, source: object, label: str) -> Relation:
@@ -438,18 +458,15 @@ class Postgres(SchemaTables, NoFunctions):
 
     def has_table(self, name: str) -> bool:
         """Whether the current schema has a table or view of exactly that name."""
-        query = """
-            SELECT 1 FROM information_schema.tables
-            WHERE table_name = %s AND table_schema = current_schema()
-        """
+        query = f"SELECT 1 FROM {TABLES} WHERE c.relname = %s AND n.nspname = current_schema()"
         return self.first(query, [name]) is not None
 
     def tables_hint(self) -> str:
         """The tables that do exist, for a message."""
-        query = """
-            SELECT table_name FROM information_schema.tables
-            WHERE table_schema = current_schema() AND NOT starts_with(table_name, 'selectron_')
-            ORDER BY table_name LIMIT 10
+        query = f"""
+            SELECT c.relname FROM {TABLES}
+            WHERE n.nspname = current_schema() AND NOT starts_with(c.relname, 'selectron_')
+            ORDER BY c.relname LIMIT 10
         """
         names = [repr(row[0]) for row in self.execute(query).fetchall()]
         return f"It has: {', '.join(names)}." if names else "It has no tables."
