@@ -55,11 +55,18 @@ def epoch(arguments: list[Expression]) -> Expression:
     return exp.Case(ifs=[exp.If(this=finite, true=exp.Extract(this=exp.var("epoch"), expression=value))])
 
 
-# Functions that are called otherwise here. The session's time zone is UTC, so a moment is the value itself.
+def moment(arguments: list[Expression]) -> Expression:
+    """A date or timestamp, with a time zone or without, to the second: in UTC, wherever its reader is."""
+    (value,) = arguments
+    seconds = call("floor", exp.Extract(this=exp.var("epoch"), expression=value))
+    return exp.AtTimeZone(this=call("to_timestamp", seconds), zone=exp.Literal.string("UTC"))
+
+
+# Functions that are called otherwise here. Fields of a moment are all that is asked of one.
 FUNCTIONS: Final[dict[str, Callable[[list[Expression]], Expression]]] = {
     "epoch": epoch,
     "epoch_us": lambda arguments: arguments[0],
-    "make_timestamp": lambda arguments: arguments[0],
+    "make_timestamp": moment,
     "any_value": lambda arguments: exp.Min(this=arguments[0]),
 }
 # exp() raises where its result is too large or too small, and so do products of such results: at e**-300
