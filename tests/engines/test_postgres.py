@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,7 @@ from sqlglot import exp
 import selectron
 from selectron.engines.base import Engine
 from selectron.engines.postgres import Postgres
-from selectron.errors import ColumnError, DataError, EngineError, StoreError, TargetError
+from selectron.errors import ColumnError, DataError, EngineError, SelectronError, StoreError, TargetError
 from selectron.sql import cast, column
 
 
@@ -142,3 +143,56 @@ def test_money_is_refused_by_name(engine: Postgres) -> None:
     assert "price" in model.blueprint.encoding.units
     with pytest.raises(ColumnError, match=r"'price' of table 't' is of type money.*Cast it in a query"):
         model.predict("t")
+
+
+@pytest.fixture
+def guest(engine: Postgres) -> Iterator[Postgres]:
+    """The same schema for a role that may only look, at a table that is there."""
+    ((schema,),) = engine.execute("SELECT current_schema()").fetchall()
+    role = f"guest_{schema}"
+    engine.execute("CREATE TABLE t AS SELECT i AS x, i % 2 = 0 AS y FROM generate_series(1, 20) AS s(i)")
+    engine.execute("CREATE TABLE hidden AS SELECT 1 AS x")
+    engine.execute(f"CREATE ROLE {role} LOGIN")
+    engine.execute(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
+    engine.execute(f"GRANT SELECT ON t TO {role}")
+    opened = Postgres(re.sub("//[^@/]*@", f"//{role}@", engine.url))
+    try:
+        yield opened
+    finally:
+        opened.close()
+        engine.execute(f"DROP OWNED BY {role}")
+        engine.execute(f"DROP ROLE {role}")
+
+
+def test_rights_that_are_missing_are_named_before_training(engine: Postgres, guest: Postgres) -> None:
+    ((schema,),) = engine.execute("SELECT current_schema()").fetchall()
+    role = f"guest_{schema}"
+    db = selectron.Database(guest)
+    before = left_in(engine)
+
+    def train() -> selectron.Model:
+        return db.train("t", "y", network=selectron.MLP([]), epochs=1)
+
+    told = f"denied for schema {schema}, as role '{role}'. .*GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}"
+    with pytest.raises(EngineError, match=told):
+        train()
+    assert left_in(engine) == before
+    with pytest.raises(SelectronError, match="denied for table hidden, as role"):
+        db.train("hidden", "x")
+    # Who may write into the tables of models needs no right to make tables.
+    first = selectron.Database(engine).train("t", "y", network=selectron.MLP([]), epochs=1)
+    with pytest.raises(EngineError, match=r"denied for table selectron_.*GRANT ALL ON the tables selectron_"):
+        train()
+    engine.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {role}")
+    assert train().record.version == first.record.version + 1
+    engine.execute("REVOKE TEMPORARY ON DATABASE postgres FROM PUBLIC")
+    try:
+        for session in (db, selectron.connect(guest.url)):
+            with pytest.raises(EngineError, match=f"GRANT TEMPORARY ON DATABASE postgres TO {role}"):
+                session.train("t", "y", epochs=1)
+        session.close()
+    finally:
+        engine.execute("GRANT TEMPORARY ON DATABASE postgres TO PUBLIC")
+    guest.execute("SET search_path = nowhere")
+    with pytest.raises(EngineError, match="no schema of search_path is there"):
+        db.train(f"{schema}.t", "y", network=selectron.MLP([]), epochs=1)

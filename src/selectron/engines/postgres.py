@@ -245,7 +245,7 @@ class Postgres(SchemaTables, NoFunctions):
                 hint="If it is statement_timeout, raise it: ALTER ROLE ... SET statement_timeout = 0.",
             ) from error
         except psycopg.Error as error:
-            raise translate(error) from error
+            raise translate(error, self.connection.info) from error
         finally:
             self.interrupted = False
 
@@ -496,12 +496,40 @@ def open_connection(url: str, *, read_only: bool) -> psycopg.Connection[Row]:
         ) from error
 
 
-def translate(error: psycopg.Error) -> EngineError:
+# What a right is missing for, as the server says it, and what gives it.
+RIGHTS: Final = (
+    ("denied for schema pg_temp", "GRANT TEMPORARY ON DATABASE {database} TO {role}"),
+    (
+        "denied for schema ",
+        "GRANT USAGE, CREATE ON SCHEMA {thing} TO {role}, or another schema in search_path",
+    ),
+    ("create temporary tables in ", "GRANT TEMPORARY ON DATABASE {database} TO {role}"),
+    ("denied for table selectron_", "GRANT ALL ON the tables selectron_... TO {role}"),
+    ("denied for view selectron_", "GRANT ALL ON the tables selectron_... TO {role}"),
+    ("must be owner of ", "the role that owns {thing} must do it, or GRANT that role TO {role}"),
+    ("denied for ", "GRANT SELECT ON {thing} TO {role}"),
+)
+
+
+def translate(error: psycopg.Error, session: psycopg.ConnectionInfo) -> EngineError:
     """The server's error as ours, first line only."""
     text = first_line(error)
     if "read-only transaction" in text:
         return EngineError(
             "The database is read-only.", hint="Open it with the right to write, or use a copy."
+        )
+    role = session.user
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        thing = text.rsplit(" ", 1)[-1].strip('"')
+        remedy = next((remedy for words, remedy in RIGHTS if words in text), "ask who administers it")
+        return EngineError(
+            f"PostgreSQL refused: {text}, as role {role!r}.",
+            hint=f"What is missing: {remedy.format(thing=thing, role=role, database=session.dbname)}.",
+        )
+    if isinstance(error, psycopg.errors.InvalidSchemaName):
+        return EngineError(
+            f"PostgreSQL refused: {text}: no schema of search_path is there for role {role!r}.",
+            hint="Create one, or name one in the URL: ?options=-csearch_path%3D<schema>.",
         )
     return EngineError(f"PostgreSQL refused: {text}")
 
