@@ -345,3 +345,36 @@ def test_training_goes_on_from_any_state_that_was_kept(
     assert model.kept_steps == kept
     model.drop()
     assert not db.store.exists()
+
+
+@pytest.mark.parametrize("name", ["duckdb", "sqlite", "postgres"])
+def test_names_that_differ_in_case_are_one_table_or_two(name: str, engines: Callable[[str], Engine]) -> None:
+    engine = engines(name)
+    db = Database(engine)
+    engine.execute('CREATE TABLE "t" AS SELECT 1 AS x, 2 AS y')  # type: ignore[attr-defined]
+    # Of letters like these none of the engines ignores the case.
+    for letter, number in {"ä": 3, "Ä": 4}.items():
+        engine.execute(f'CREATE TABLE "{letter}" AS SELECT {number} AS x, 2 AS y')  # type: ignore[attr-defined]
+
+    def found(table: str) -> list[Any]:
+        return engine.rows(exp.select("x").from_(engine.relation(table).source))
+
+    assert engine.has_table("t")
+    assert [engine.has_table(letter) for letter in "äÄöÖ"] == [True, True, False, False]
+    assert [found("t"), found("T"), found("ä"), found("Ä")] == [[(1,)], [(1,)], [(3,)], [(4,)]]
+    model = db.train("SELECT 1.5 AS x, 2.5 AS y UNION ALL SELECT 2, 3", "y", validation=0, epochs=1)
+    if name != "postgres":
+        assert engine.has_table("T")
+        with pytest.raises(DataError, match="'T' already"):
+            model.predict("SELECT 7 AS x").to_table("T")
+        assert found("t") == [(1,)]
+        return
+    assert not engine.has_table("T")
+    model.predict("SELECT 7 AS x").to_table("T")
+    assert [found("t"), found("T")] == [[(1,)], [(7,)]]
+    model.predict("SELECT 8 AS x").to_table("T", replace=True)
+    assert [found("t"), found("T")] == [[(1,)], [(8,)]]
+    for table in ("Ab", "aB"):
+        model.predict("SELECT 9 AS x").to_table(table)
+    with pytest.raises(DataError, match=r"'ab' may be any of '.*\.Ab', '.*\.aB'"):
+        engine.relation("ab")

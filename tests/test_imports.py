@@ -29,7 +29,9 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "engines.files": "errors engines.base",
         "engines.connect": "errors engines.base",
         "engines.tables": "engines.files",
-        "engines.*": "errors sql combination serialization engines.base engines.files engines.tables",
+        "engines.queries": "errors engines.base",
+        "engines.*": "errors sql combination serialization engines.base engines.files engines.queries "
+        "engines.tables",
         "training": "errors network program",
         "features": "errors sql serialization engines.base program",
         "store": "errors sql serialization engines.base",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -153,3 +154,58 @@ def test_a_view_over_rows_that_come_later(model: selectron.Model) -> None:
     assert {int(row[0]): row[1] for row in found} == {key: row[0] for key, row in before.items()}
     engine.run(sqlglot.parse_one("DELETE FROM later"))
     assert engine.rows(sqlglot.parse_one(f"SELECT {names} FROM seen")) == []
+
+
+ZONED = """
+    CREATE TABLE zoned AS SELECT i AS id, {moment} AS moment, i % 5 AS y FROM {numbers} AS t(i)
+"""
+INSTANTS = {
+    "duckdb": ("to_timestamp(1704067200 + i * 40000)", "range(60)"),
+    "postgres": ("to_timestamp(1704067200 + i * 40000)", "generate_series(0, 59)"),
+}
+
+
+@pytest.mark.parametrize("name", ["duckdb", "postgres"])
+def test_moments_with_a_time_zone_are_the_same_for_every_reader(
+    name: str, engines: Callable[[str], Engine]
+) -> None:
+    engine = engines(name)
+    moment, numbers = INSTANTS[name]
+    engine.execute(ZONED.format(moment=moment, numbers=numbers))  # type: ignore[attr-defined]
+    db = selectron.Database(engine)
+    features = FeatureOptions(exclude=("id",))
+    options: dict[str, Any] = {"features": features, "task": "regression", "epochs": 3, "validation": 0}
+    network = MLP([4])
+    model = db.train("zoned", "y", name="a", network=network, **options)
+    model.predict("zoned").to_view("seen")
+    query = sqlglot.parse_one("SELECT id, predicted_y FROM seen ORDER BY id")
+    expected = engine.rows(query)
+    assert len({value for _, value in expected}) > 30
+    plain = "SELECT id, moment AT TIME ZONE 'UTC' AS moment, y FROM zoned"
+    assert sorted(model.predict(plain).select(["id", "predicted_y"], 100)) == expected
+    for zone in ("Asia/Tokyo", "America/Los_Angeles"):
+        engine.execute(f"SET TimeZone = '{zone}'")  # type: ignore[attr-defined]
+        assert engine.rows(query) == expected
+        assert model.verify("zoned").passed
+        assert sorted(model.predict("zoned").select(["id", "predicted_y"], 100)) == expected
+        again = db.train("zoned", "y", name="b", network=network, **options)
+        for key, values in model.parameters.items():
+            np.testing.assert_array_equal(again.parameters[key], values)
+
+
+def test_moments_of_a_frame_with_a_time_zone_are_taken_in_utc(
+    engines: Callable[[str], Engine], model: selectron.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pandas as pd
+
+    plain = frame([(1, 1.0, True, "a", "x", DAY, MOMENT), (2, 1.0, True, "a", "x", DAY, None)]).to_pandas()
+    zoned = plain.assign(moment=plain.moment.dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo"))
+    assert isinstance(zoned.moment.dtype, pd.DatetimeTZDtype)
+    expected = predicted(model, plain)
+    monkeypatch.setenv("TZ", "America/Los_Angeles")
+    time.tzset()
+    try:
+        assert predicted(model, zoned) == expected
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -45,7 +45,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, Final, Protocol
 
-import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.bigquery import BigQuery as GoogleSQL
 from sqlglot.generators.bigquery import BigQueryGenerator
@@ -63,6 +62,7 @@ from selectron.engines.base import (
     Relation,
     Row,
 )
+from selectron.engines.queries import is_written, query_relation
 from selectron.errors import ColumnError, DataError, EngineError
 from selectron.sql import growing, number
 
@@ -108,9 +108,6 @@ def escaped(name: str) -> str:
     """
     return ESCAPED.sub(lambda match: f"_u{ord(match[0]):04x}_", name)
 
-
-# The mark of a query that a user wrote, which is printed as it is.
-WRITTEN: Final = "written in GoogleSQL"
 
 # Spelling --------------------------------------------------------------------------------------
 
@@ -222,11 +219,6 @@ class GoogleSpelling(GoogleSQL):
             return self.sql(spell(expression.expressions[0].copy()))
 
 
-def is_written(node: exp.Expr) -> bool:
-    """Whether a node is a query that a user wrote in GoogleSQL."""
-    return isinstance(node, exp.Query) and WRITTEN in node.meta
-
-
 def bare(node: exp.Expr) -> exp.Expr:
     return node.this if isinstance(node, exp.Paren) else node
 
@@ -294,6 +286,7 @@ class BigQuery(NoFunctions, NoSqlFunctions):
 
     Examples
     --------
+    >>> import sqlglot
     >>> engine = BigQuery(runner=None)
     >>> engine.sql(sqlglot.parse_one("SELECT CAST(EXP(x) AS DOUBLE) AS y FROM t", dialect="duckdb"))
     'SELECT CAST(EXP(LEAST(`x`, 700.0e0)) AS FLOAT64) AS `y` FROM `t`'
@@ -475,8 +468,9 @@ class BigQuery(NoFunctions, NoSqlFunctions):
             table, *above = reversed(parts)
             names = dict(zip(("db", "catalog"), above, strict=False))
             return Relation(exp.Table(this=table, **names), f"table {name!r}")
-        if text.lower().startswith(QUERY_WORDS):
-            return query_relation(text)
+        query = query_relation(text, self.dialect, QUERY_WORDS)
+        if query is not None:
+            return query
         if re.search(r"[.](csv|tsv|parquet|json|jsonl|ndjson)([.]gz)?$", text.lower()):
             raise DataError(f"BigQuery cannot read the file {text!r}.", hint="Load it into a table first.")
         names_ = [repr(name) for name in self.runner.table_names() if not name.startswith("selectron_")]
@@ -528,20 +522,6 @@ def frame_of(data: dict[str, list[Any]], kind: str) -> Any:
     import pyarrow as pa
 
     return pa.table(data)
-
-
-def query_relation(text: str) -> Relation:
-    """A query as something to select from."""
-    try:
-        parsed = sqlglot.parse_one(text.rstrip().rstrip(";"), dialect="bigquery")
-    except sqlglot.errors.ParseError as error:
-        raise DataError(f"The query cannot be read: {str(error).splitlines()[0]}") from error
-    if isinstance(parsed, exp.Subquery):
-        parsed = parsed.this
-    if not isinstance(parsed, exp.Query):
-        raise DataError("Only a query (SELECT, WITH, FROM) can stand for a table.")
-    parsed.meta[WRITTEN] = True
-    return Relation(parsed.subquery("source"), "the query")
 
 
 def open_client(path: str, *, read_only: bool = False) -> BigQuery:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import duckdb
-import sqlglot
 from sqlglot import exp
 
 from selectron.engines.base import (
@@ -25,6 +24,7 @@ from selectron.engines.base import (
     SqlFunction,
 )
 from selectron.engines.files import READERS, reader_of, register_frame
+from selectron.engines.queries import query_relation
 from selectron.errors import ColumnError, DataError, EngineError
 from selectron.sql import column, encodable, folded, growing
 
@@ -81,6 +81,7 @@ class DuckDB(NoFunctions):
 
     Examples
     --------
+    >>> import sqlglot
     >>> engine = DuckDB()
     >>> engine.rows(sqlglot.parse_one("SELECT 42 AS answer"))
     [(42,)]
@@ -284,8 +285,9 @@ class DuckDB(NoFunctions):
                 return Relation(table, f"table {text!r}")
             if reader_of(text):
                 return self.file(text)
-            if text.lower().startswith(QUERY_WORDS):
-                return query_relation(text)
+            query = query_relation(text, self.dialect, QUERY_WORDS)
+            if query is not None:
+                return query
             raise DataError(
                 f"There is no table, view or file named {text!r} in {self.path}.", hint=self.tables_hint()
             )
@@ -300,10 +302,15 @@ class DuckDB(NoFunctions):
                  lower(table_catalog || '.' || table_schema || '.' || table_name)], lower(?))
             ORDER BY table_catalog <> current_database(), table_schema <> current_schema()
         """
-        found = self.first(query, [name])
-        if found is None:
+        # DuckDB's lower() knows more letters than its identifiers do.
+        found = [
+            own
+            for own in self.fetched(query, [name])
+            if folded(name) in (folded(".".join(own[place:])) for place in range(3))
+        ]
+        if not found:
             return None
-        catalog, schema, table = found
+        catalog, schema, table = found[0]
         # The short form where it means the same, since it stays true when the file is moved or renamed.
         here = self.first("SELECT current_database(), current_schema()")
         if here == (catalog, schema):
@@ -414,19 +421,6 @@ def open_connection(path: str, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         ) from error
     except duckdb.Error as error:
         raise EngineError(f"Database {path!r} cannot be opened: {first_line(error)}") from error
-
-
-def query_relation(text: str) -> Relation:
-    """A query as something to select from."""
-    try:
-        parsed = sqlglot.parse_one(text.rstrip().rstrip(";"), dialect="duckdb")
-    except sqlglot.errors.ParseError as error:
-        raise DataError(f"The query cannot be read: {first_line(error)}") from error
-    if isinstance(parsed, exp.Subquery):
-        parsed = parsed.this
-    if not isinstance(parsed, exp.Query):
-        raise DataError("Only a query (SELECT, WITH, FROM, VALUES) can stand for a table.")
-    return Relation(parsed.subquery("source"), "the query")
 
 
 def kind_of(type_: str) -> ColumnKind:

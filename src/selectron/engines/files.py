@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import duckdb
+from sqlglot import exp
 
 from selectron.engines.base import ColumnKind
 from selectron.errors import ColumnError, DataError, EngineError
@@ -33,6 +34,7 @@ NUMBERS: Final = frozenset(
     ]
 )
 BATCH: Final = 10_000
+ZONED: Final = "TIMESTAMP WITH TIME ZONE"
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,11 @@ def rows_of(source: object) -> Rows:
                 )
             if not any(mark in path for mark in "*?[") and "://" not in path and not Path(path).exists():
                 raise DataError(f"There is no file {path!r}.", hint="Check the path.")
-            relation = connection.execute(f"SELECT * FROM {reader}(?)", [path])
+            rows = exp.Table(this=exp.Anonymous(this=reader, expressions=[exp.Literal.string(path)]))
         else:
             register_frame(connection, "frame", source)
-            relation = connection.execute("SELECT * FROM frame")
+            rows = exp.table_("frame")
+        relation = in_utc(connection, rows)
     except (duckdb.Error, TypeError) as error:
         text = str(error).splitlines()[0]
         raise DataError(
@@ -138,6 +141,25 @@ def rows_of(source: object) -> Rows:
     types = [str(column[1]) for column in relation.description or ()]
     whole = tuple(type_.endswith(("INT", "INTEGER")) for type_ in types)
     return Rows(names, tuple(map(kind_of, types)), whole, batches(relation))
+
+
+def in_utc(connection: duckdb.DuckDBPyConnection, rows: exp.Table) -> duckdb.DuckDBPyConnection:
+    """All rows; moments with a time zone in UTC, without it.
+
+    In Python they would be moments of this machine's time zone, and need a library that may not be there.
+    """
+    found = connection.execute(exp.select("*").from_(rows).sql("duckdb"))
+    zoned = [str(name) for name, type_, *_ in found.description or () if str(type_) == ZONED]
+    if not zoned:
+        return found
+    moments = [
+        exp.alias_(
+            exp.func("make_timestamp", exp.func("epoch_us", exp.column(name, quoted=True))), name, quoted=True
+        )
+        for name in zoned
+    ]
+    every = exp.Select(expressions=[exp.Star(replace=moments)]).from_(rows)
+    return connection.execute(every.sql("duckdb"))
 
 
 def batches(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:

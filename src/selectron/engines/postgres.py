@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Final
 
 import psycopg
-import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.postgres import Postgres as PostgresDialect
 from sqlglot.generators.postgres import PostgresGenerator
-from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 
 from selectron.combination import Combination, combination_sql
 from selectron.engines.base import (
@@ -29,6 +28,7 @@ from selectron.engines.base import (
     SqlFunction,
 )
 from selectron.engines.files import is_file, rows_of
+from selectron.engines.queries import AsWritten, query_relation
 from selectron.engines.tables import SchemaTables
 from selectron.errors import ColumnError, DataError, EngineError
 from selectron.sql import cast, growing, number
@@ -55,11 +55,18 @@ def epoch(arguments: list[Expression]) -> Expression:
     return exp.Case(ifs=[exp.If(this=finite, true=exp.Extract(this=exp.var("epoch"), expression=value))])
 
 
-# Functions that are called otherwise here. The session's time zone is UTC, so a moment is the value itself.
+def moment(arguments: list[Expression]) -> Expression:
+    """A date or timestamp, with a time zone or without, to the second: in UTC, wherever its reader is."""
+    (value,) = arguments
+    seconds = call("floor", exp.Extract(this=exp.var("epoch"), expression=value))
+    return exp.AtTimeZone(this=call("to_timestamp", seconds), zone=exp.Literal.string("UTC"))
+
+
+# Functions that are called otherwise here. Fields of a moment are all that is asked of one.
 FUNCTIONS: Final[dict[str, Callable[[list[Expression]], Expression]]] = {
     "epoch": epoch,
     "epoch_us": lambda arguments: arguments[0],
-    "make_timestamp": lambda arguments: arguments[0],
+    "make_timestamp": moment,
     "any_value": lambda arguments: exp.Min(this=arguments[0]),
 }
 # exp() raises where its result is too large or too small, and so do products of such results: at e**-300
@@ -71,7 +78,7 @@ SMALLEST: Final = 2.2250738585072014e-308
 class Spelling(PostgresDialect):
     """How PostgreSQL spells what the layers above build."""
 
-    class Generator(PostgresGenerator):
+    class Generator(AsWritten, PostgresGenerator):
         TYPE_MAPPING: ClassVar = {**PostgresGenerator.TYPE_MAPPING}
         TRANSFORMS: ClassVar = {**PostgresGenerator.TRANSFORMS, Combination: combination_sql}
 
@@ -103,9 +110,9 @@ class Spelling(PostgresDialect):
 
         def cast_sql(self, expression: exp.Cast, safe_prefix: str | None = None) -> str:
             if expression.to.this is exp.DataType.Type.BOOLEAN:
-                # There is no cast from numbers; as text, true is 'true' or a number that is not 0.
-                value = cast(expression.this, "text")
-                falsehoods = [exp.Literal.string(word) for word in ("false", "0", "0.0", "f")]
+                # There is no cast from numbers. As text, false is 'false' or a zero, such as 0.00 or -0.
+                value = call("btrim", cast(expression.this, "text"), exp.Literal.string("-0."))
+                falsehoods = [exp.Literal.string(word) for word in ("", "false", "f")]
                 return f"({self.sql(value)} NOT IN ({self.expressions(sqls=falsehoods, flat=True)}))"
             return super().cast_sql(expression, safe_prefix)
 
@@ -113,7 +120,7 @@ class Spelling(PostgresDialect):
 # ------------------------------------------------------------------------------------------- engine
 
 KINDS: Final = {
-    **dict.fromkeys(["int2", "int4", "int8", "float4", "float8", "numeric", "money"], ColumnKind.NUMBER),
+    **dict.fromkeys(["int2", "int4", "int8", "float4", "float8", "numeric"], ColumnKind.NUMBER),
     **dict.fromkeys(["text", "varchar", "bpchar", "char", "name", "uuid", "citext"], ColumnKind.TEXT),
     "bool": ColumnKind.BOOLEAN,
     "date": ColumnKind.DATE,
@@ -138,6 +145,10 @@ TYPES: Final = {
     ColumnKind.TEXT: "text",
     ColumnKind.OTHER: "text",
 }
+# Tables, partitioned and foreign ones, views and materialized views: information_schema lacks the last.
+TABLES: Final = """
+    pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace AND c.relkind IN ('r', 'p', 'f', 'v', 'm')
+"""
 
 
 class Postgres(SchemaTables, NoFunctions):
@@ -166,12 +177,11 @@ class Postgres(SchemaTables, NoFunctions):
         self.url = path
         self.connection = open_connection(path, read_only=read_only)
         self.path = str(self.connection.info.dbname)
-        self.read_only = read_only or self.must_not_write()
         self.frame_numbers = itertools.count(1)
-
-    def must_not_write(self) -> bool:
-        row = self.connection.execute("SELECT pg_is_in_recovery()").fetchone()
-        return bool(row and row[0])
+        self.interrupted = False
+        # A standby, or a server, database or role whose transactions read only unless they say otherwise.
+        (must_not_write,) = self.first("SELECT current_setting('transaction_read_only')::boolean") or (False,)
+        self.read_only = read_only or bool(must_not_write)
 
     def close(self) -> None:
         """Close the connection."""
@@ -179,6 +189,7 @@ class Postgres(SchemaTables, NoFunctions):
 
     def interrupt(self) -> None:
         """Stop the running statement, from another thread."""
+        self.interrupted = True
         self.connection.cancel_safe()
 
     @growing()
@@ -209,25 +220,83 @@ class Postgres(SchemaTables, NoFunctions):
         """Execute a query and fetch all its rows."""
         return self.execute(self.sql(statement), parameters).fetchall()
 
-    def execute(self, text: str, parameters: Sequence[object] = ()) -> psycopg.Cursor[Row]:
+    def first(self, text: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> Row | None:
+        """The first row of a query."""
+        return self.execute(text, parameters).fetchone()
+
+    def execute(
+        self, text: str, parameters: Sequence[object] | Mapping[str, object] = ()
+    ) -> psycopg.Cursor[Row]:
         """Execute SQL text; the server's own errors become ours."""
-        try:
+        with self.translated():
             return self.connection.execute(text.encode(), parameters or None)
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """The server's errors become ours, and a statement that we stopped a KeyboardInterrupt."""
+        try:
+            yield
         except psycopg.errors.QueryCanceled as error:
-            raise KeyboardInterrupt from error
+            # The server cancels statements of its own accord, too.
+            if self.interrupted:
+                raise KeyboardInterrupt from error
+            raise EngineError(
+                f"PostgreSQL cancelled the statement: {first_line(error)}",
+                hint="If it is statement_timeout, raise it: ALTER ROLE ... SET statement_timeout = 0.",
+            ) from error
         except psycopg.Error as error:
-            raise translate(error) from error
+            raise translate(error, self.connection.info) from error
+        finally:
+            self.interrupted = False
 
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open."""
         return self.connection.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE
 
+    @contextmanager
+    def own_tables(self) -> Iterator[None]:
+        """Let the session make and drop tables of its own inside, even where it reads only.
+
+        Raises
+        ------
+        EngineError
+            If the server has none for it.
+        """
+        if not self.read_only or self.in_transaction:
+            yield
+            return
+        try:
+            self.execute("BEGIN READ WRITE")
+        except EngineError as error:
+            raise EngineError(
+                f"A table of this session is needed, which a standby of PostgreSQL does not make "
+                f"({error.problem}).",
+                hint="Connect to the primary, or name a table or query that is there.",
+            ) from error
+        try:
+            yield
+        except BaseException:
+            self.execute("ROLLBACK")
+            raise
+        self.execute("COMMIT")
+
     def create_temporary(self, name: str, query: exp.Query) -> None:
         """Make a table of this session alone."""
-        super().create_temporary(name, query)
-        # Nothing else tells the planner how many rows there are.
-        self.execute(f"ANALYZE {self.temporary(name).sql(dialect=Spelling, identify=True)}")
+        with self.own_tables():
+            super().create_temporary(name, query)
+            # Nothing else tells the planner how many rows there are.
+            self.execute(f"ANALYZE {self.temporary(name).sql(dialect=Spelling, identify=True)}")
+
+    def rename_temporary(self, name: str, new: str) -> None:
+        """Give a table of this session another name."""
+        with self.own_tables():
+            super().rename_temporary(name, new)
+
+    def drop_temporary(self, name: str) -> None:
+        """Drop a table of this session, if there is one."""
+        with self.own_tables():
+            super().drop_temporary(name)
 
     def named_rows(self, statement: exp.Expr) -> tuple[list[str], list[Row]]:
         cursor = self.execute(self.sql(statement))
@@ -266,7 +335,7 @@ class Postgres(SchemaTables, NoFunctions):
     def type_names(self, codes: Sequence[int]) -> dict[int, tuple[str, bool]]:
         """The names of types, and whether they are enumerations."""
         query = "SELECT oid, typname, typtype = 'e' FROM pg_type WHERE oid = ANY(%s)"
-        rows = self.connection.execute(query, [list(codes)]).fetchall()
+        rows = self.execute(query, [list(codes)]).fetchall()
         return {int(oid): (str(name), bool(is_enum)) for oid, name, is_enum in rows}
 
     def relation(self, source: object) -> Relation:
@@ -284,8 +353,9 @@ class Postgres(SchemaTables, NoFunctions):
             table = self.table(text)
             if table is not None:
                 return Relation(table, f"table {text!r}")
-            if text.lower().startswith(QUERY_WORDS):
-                return query_relation(text)
+            query = query_relation(text, self.dialect, QUERY_WORDS)
+            if query is not None:
+                return query
             if not is_file(text):
                 raise DataError(
                     f"There is no table, view or file named {text!r} in {self.path}.",
@@ -295,17 +365,33 @@ class Postgres(SchemaTables, NoFunctions):
         return self.loaded(source, label)
 
     def table(self, name: str) -> exp.Table | None:
-        """The table or view of that name, alone or qualified by its schema."""
-        query = """
-            SELECT table_schema, table_name, table_schema = current_schema() FROM information_schema.tables
-            WHERE table_name = %(name)s OR table_schema || '.' || table_name = %(name)s
-               OR lower(table_name) = lower(%(name)s)
-            ORDER BY table_name <> %(name)s, table_schema <> current_schema() LIMIT 1
+        """The table or view of that name, alone or qualified by its schema.
+
+        Raises
+        ------
+        DataError
+            If case is all that tells several from the name, and none is it.
         """
-        found = self.connection.execute(query, {"name": name}).fetchone()
-        if found is None:
+        query = f"""
+            SELECT n.nspname, c.relname, n.nspname = current_schema(),
+                %(name)s::text IN (c.relname, n.nspname || '.' || c.relname)
+            FROM {TABLES}
+            WHERE lower(%(name)s::text COLLATE "C")
+                    IN (lower(c.relname), lower(n.nspname || '.' || c.relname))
+                AND NOT pg_is_other_temp_schema(n.oid)
+            ORDER BY 4 DESC, 3 DESC, pg_table_is_visible(c.oid) DESC, 1, 2
+        """
+        found = self.execute(query, {"name": name}).fetchall()
+        if not found:
             return None
-        schema, table, is_here = found
+        schema, table, is_here, is_exact = found[0]
+        alike = [other for other in found if other[2] == is_here]
+        if not is_exact and len(alike) > 1:
+            names = ", ".join(repr(f"{own}.{other}") for own, other, *_ in alike)
+            raise DataError(
+                f"{name!r} may be any of {names} in {self.path}.",
+                hint="Name one as it is written.",
+            )
         return exp.table_(table, quoted=True) if is_here else exp.table_(table, db=schema, quoted=True)
 
     def loaded(self, source: object, label: str) -> Relation:
@@ -320,10 +406,12 @@ class Postgres(SchemaTables, NoFunctions):
             for column, kind, whole in zip(rows.names, rows.kinds, rows.whole, strict=True)
         ]
         schema = exp.Schema(this=self.temporary(name), expressions=definitions)
-        self.run(exp.Create(this=schema, kind="TABLE"))
+        with self.own_tables():
+            self.run(exp.Create(this=schema, kind="TABLE"))
         target = self.temporary(name).sql(dialect=Spelling, identify=True)
         as_text = [kind is ColumnKind.OTHER for kind in rows.kinds]
-        with self.connection.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN".encode()) as copy:
+        copying = f"COPY {target} FROM STDIN".encode()
+        with self.translated(), self.connection.cursor() as cursor, cursor.copy(copying) as copy:
             for row in rows.rows:
                 copy.write_row(
                     [
@@ -373,40 +461,22 @@ class Postgres(SchemaTables, NoFunctions):
     def has_function(self, name: str) -> bool:
         """Whether the current schema has a function of that name."""
         query = "SELECT 1 FROM pg_proc WHERE proname = %s AND pronamespace = current_schema()::regnamespace"
-        return self.connection.execute(query, [name]).fetchone() is not None
+        return self.first(query, [name]) is not None
 
     def has_table(self, name: str) -> bool:
         """Whether the current schema has a table or view of exactly that name."""
-        query = """
-            SELECT 1 FROM information_schema.tables
-            WHERE table_name = %s AND table_schema = current_schema()
-        """
-        return self.connection.execute(query, [name]).fetchone() is not None
+        query = f"SELECT 1 FROM {TABLES} WHERE c.relname = %s AND n.nspname = current_schema()"
+        return self.first(query, [name]) is not None
 
     def tables_hint(self) -> str:
         """The tables that do exist, for a message."""
-        query = """
-            SELECT table_name FROM information_schema.tables
-            WHERE table_schema = current_schema() AND NOT starts_with(table_name, 'selectron_')
-            ORDER BY table_name LIMIT 10
+        query = f"""
+            SELECT c.relname FROM {TABLES}
+            WHERE n.nspname = current_schema() AND NOT starts_with(c.relname, 'selectron_')
+            ORDER BY c.relname LIMIT 10
         """
-        names = [repr(row[0]) for row in self.connection.execute(query).fetchall()]
+        names = [repr(row[0]) for row in self.execute(query).fetchall()]
         return f"It has: {', '.join(names)}." if names else "It has no tables."
-
-
-def query_relation(text: str) -> Relation:
-    """A query as something to select from."""
-    try:
-        parsed = sqlglot.parse_one(text.rstrip().rstrip(";"), dialect=PostgresDialect)
-    except sqlglot.errors.ParseError as error:
-        raise DataError(f"The query cannot be read: {str(error).splitlines()[0]}") from error
-    if isinstance(parsed, exp.Subquery):
-        parsed = parsed.this
-    if not isinstance(parsed, exp.Query):
-        raise DataError("Only a query (SELECT, WITH, VALUES) can stand for a table.")
-    # As the server reads them, since they are quoted when printed.
-    parsed = normalize_identifiers(parsed, dialect="postgres")
-    return Relation(parsed.subquery("source"), "the query")
 
 
 def open_connection(url: str, *, read_only: bool) -> psycopg.Connection[Row]:
@@ -426,12 +496,40 @@ def open_connection(url: str, *, read_only: bool) -> psycopg.Connection[Row]:
         ) from error
 
 
-def translate(error: psycopg.Error) -> EngineError:
+# What a right is missing for, as the server says it, and what gives it.
+RIGHTS: Final = (
+    ("denied for schema pg_temp", "GRANT TEMPORARY ON DATABASE {database} TO {role}"),
+    (
+        "denied for schema ",
+        "GRANT USAGE, CREATE ON SCHEMA {thing} TO {role}, or another schema in search_path",
+    ),
+    ("create temporary tables in ", "GRANT TEMPORARY ON DATABASE {database} TO {role}"),
+    ("denied for table selectron_", "GRANT ALL ON the tables selectron_... TO {role}"),
+    ("denied for view selectron_", "GRANT ALL ON the tables selectron_... TO {role}"),
+    ("must be owner of ", "the role that owns {thing} must do it, or GRANT that role TO {role}"),
+    ("denied for ", "GRANT SELECT ON {thing} TO {role}"),
+)
+
+
+def translate(error: psycopg.Error, session: psycopg.ConnectionInfo) -> EngineError:
     """The server's error as ours, first line only."""
     text = first_line(error)
     if "read-only transaction" in text:
         return EngineError(
             "The database is read-only.", hint="Open it with the right to write, or use a copy."
+        )
+    role = session.user
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        thing = text.rsplit(" ", 1)[-1].strip('"')
+        remedy = next((remedy for words, remedy in RIGHTS if words in text), "ask who administers it")
+        return EngineError(
+            f"PostgreSQL refused: {text}, as role {role!r}.",
+            hint=f"What is missing: {remedy.format(thing=thing, role=role, database=session.dbname)}.",
+        )
+    if isinstance(error, psycopg.errors.InvalidSchemaName):
+        return EngineError(
+            f"PostgreSQL refused: {text}: no schema of search_path is there for role {role!r}.",
+            hint="Create one, or name one in the URL: ?options=-csearch_path%3D<schema>.",
         )
     return EngineError(f"PostgreSQL refused: {text}")
 

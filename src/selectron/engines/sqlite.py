@@ -7,14 +7,13 @@ import math
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any, ClassVar, Final
 
-import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.sqlite import SQLite as SQLiteDialect
 from sqlglot.generators.sqlite import SQLiteGenerator
@@ -33,6 +32,7 @@ from selectron.engines.base import (
     Row,
 )
 from selectron.engines.files import is_file, rows_of
+from selectron.engines.queries import AsWritten, query_relation
 from selectron.engines.tables import SchemaTables
 from selectron.errors import ColumnError, DataError, EngineError
 from selectron.sql import cast, folded, growing
@@ -104,7 +104,7 @@ PLAIN: Final = frozenset(
 class Spelling(SQLiteDialect):
     """How SQLite spells what the layers above build."""
 
-    class Generator(SQLiteGenerator):
+    class Generator(AsWritten, SQLiteGenerator):
         TRANSFORMS: ClassVar = {**SQLiteGenerator.TRANSFORMS, Combination: combination_sql}
         TYPE_MAPPING: ClassVar = {
             **SQLiteGenerator.TYPE_MAPPING,
@@ -228,6 +228,7 @@ class SQLite(SchemaTables, NoSqlFunctions):
 
     Examples
     --------
+    >>> import sqlglot
     >>> engine = SQLite()
     >>> engine.rows(sqlglot.parse_one("SELECT 42 AS answer"))
     [(42,)]
@@ -349,10 +350,12 @@ class SQLite(SchemaTables, NoSqlFunctions):
         """
         source = relation.source
         # A query's own columns: read from outside, the second of one name is called otherwise.
-        inner = source.this if isinstance(source, exp.Subquery) else exp.select("*").from_(source.copy())
-        query = exp.select("*").from_(inner.subquery("source")) if inner.args.get("limit") else inner.limit(0)
+        query = (
+            source.this if isinstance(source, exp.Subquery) else exp.select("*").from_(source.copy()).limit(0)
+        )
         try:
-            names = [str(column[0]) for column in self.execute(self.sql(query)).description]
+            with closing(self.execute(self.sql(query))) as cursor:
+                names = [str(column[0]) for column in cursor.description]
         except EngineError as error:
             raise DataError(f"{relation.label} cannot be read: {error.problem}") from error
         seen: set[str] = set()
@@ -453,11 +456,9 @@ class SQLite(SchemaTables, NoSqlFunctions):
             ).fetchone()
             if table is not None:
                 return Relation(exp.table_(table[0], quoted=True), f"table {text!r}")
-            if text.lower().startswith(QUERY_WORDS):
-                found = query_relation(text)
-                # Quoted, as it will be printed, a misspelt name would be taken for a text.
-                self.compiled(text.rstrip().rstrip(";"))
-                return found
+            query = query_relation(text, self.dialect, QUERY_WORDS)
+            if query is not None:
+                return query
             if not is_file(text):
                 raise DataError(
                     f"There is no table, view or file named {text!r} in {self.path}.",
@@ -465,13 +466,6 @@ class SQLite(SchemaTables, NoSqlFunctions):
                 )
         label = f"file {str(source)!r}" if isinstance(source, (str, Path)) else f"the {type(source).__name__}"
         return self.loaded(source, label)
-
-    def compiled(self, query: str) -> None:
-        """Have SQLite read a query of the user's as it was written, without running it."""
-        try:
-            self.execute(f"EXPLAIN SELECT * FROM ({query})").close()
-        except EngineError as error:
-            raise DataError(f"the query cannot be read: {error.problem}") from error
 
     def loaded(self, source: object, label: str) -> Relation:
         """A file or a frame, copied into a table of this connection."""
@@ -542,19 +536,6 @@ def stored(value: Any) -> Any:
     if isinstance(value, Decimal) or (isinstance(value, int) and not -(2**63) <= value < 2**63):
         return float(value)
     return value if isinstance(value, (int, float, str, bytes, type(None))) else str(value)
-
-
-def query_relation(text: str) -> Relation:
-    """A query as something to select from."""
-    try:
-        parsed = sqlglot.parse_one(text.rstrip().rstrip(";"), dialect=SQLiteDialect)
-    except sqlglot.errors.ParseError as error:
-        raise DataError(f"The query cannot be read: {str(error).splitlines()[0]}") from error
-    if isinstance(parsed, exp.Subquery):
-        parsed = parsed.this
-    if not isinstance(parsed, exp.Query):
-        raise DataError("Only a query (SELECT, WITH, VALUES) can stand for a table.")
-    return Relation(parsed.subquery("source"), "the query")
 
 
 def open_connection(path: str, *, read_only: bool) -> sqlite3.Connection:

@@ -187,7 +187,9 @@ def migrate(engine: Engine) -> None:
         If a newer version of Selectron wrote it.
     """
     kinds = {"number": "bigint", "name": "text", "applied_at": "timestamp"}
-    engine.run(create_table(MIGRATIONS, kinds))
+    # Where it is, no right to make tables is needed.
+    if not engine.has_table(MIGRATIONS):
+        engine.run(create_table(MIGRATIONS, kinds))
     rows = engine.rows(exp.select(exp.Max(this=column("number"))).from_(table(MIGRATIONS)))
     applied = int(rows[0][0] or 0)
     newest = CHANGES[-1][0]

@@ -1,0 +1,91 @@
+"""A query of the user's that stands for a table: read once, and run as it was written."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+from sqlglot.generator import Generator
+from sqlglot.tokenizer_core import Token, TokenType
+
+from selectron.engines.base import Relation
+from selectron.errors import DataError
+
+__all__ = ["AsWritten", "is_written", "query_relation"]
+
+# The key under which a query keeps its text.
+WRITTEN: Final = "written"
+# What may stand before a query, and its first word.
+START: Final = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)*([A-Za-z]+|\()?", re.DOTALL)
+
+
+def query_relation(text: str, dialect: str, words: tuple[str, ...]) -> Relation | None:
+    """A query as something to select from; None if the text does not start as one does, by one of `words`.
+
+    Comments around it and semicolons after it are left out.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, or is not one query.
+
+    Examples
+    --------
+    >>> query_relation("-- all of it\\nSELECT 1 AS a; -- no more", "duckdb", ("select",)).source.sql("duckdb")
+    '(SELECT 1 AS a) AS source'
+    >>> query_relation("selection", "duckdb", ("select",)) is None
+    True
+    """
+    start = START.match(text)
+    if start is None or (start[1] or "").lower() not in words:
+        return None
+    allowed = ", ".join(word.upper() for word in words if word != "(")
+    try:
+        tokens = sqlglot.tokenize(text, dialect=dialect)
+        while tokens and tokens[-1].token_type is TokenType.SEMICOLON:
+            tokens.pop()
+        statements = sqlglot.parse(between(text, tokens), dialect=dialect)
+    except SqlglotError as error:
+        raise DataError(f"The query cannot be read: {str(error).splitlines()[0]}") from error
+    if len(statements) != 1:
+        raise DataError(
+            f"A query stands for a table, and these are {len(statements)} statements.", hint="Give one."
+        )
+    (parsed,) = statements
+    while isinstance(parsed, exp.Subquery) and not any(v for k, v in parsed.args.items() if k != "this"):
+        parsed, tokens = parsed.this, tokens[1:-1]
+    if isinstance(parsed, exp.Values):
+        parsed = exp.select("*").from_(parsed)
+    if not isinstance(parsed, exp.Query):
+        raise DataError(f"Only a query ({allowed}) can stand for a table.")
+    parsed.meta[WRITTEN] = between(text, tokens)
+    alias = exp.TableAlias(this=exp.to_identifier("source"))
+    return Relation(exp.Subquery(this=parsed, alias=alias), "the query")
+
+
+def is_written(node: exp.Expr) -> bool:
+    """Whether a node is a query that a user wrote."""
+    return isinstance(node, exp.Query) and WRITTEN in node.meta
+
+
+def between(text: str, tokens: list[Token]) -> str:
+    """The text from the first of some tokens to the last."""
+    return text[tokens[0].start : tokens[-1].end + 1] if tokens else ""
+
+
+class AsWritten(Generator):
+    """Prints queries of the user's as they were written, and all else as the class beside it does.
+
+    Printed anew, they would be spelt as trees of ours are, and could mean something else.
+    """
+
+    def sql(self, expression: Any, key: str | None = None, comment: bool = True) -> str:
+        """The text of a node."""
+        if key is None and isinstance(expression, exp.Expr) and is_written(expression):
+            text = str(expression.meta[WRITTEN])
+            # What is pretty is indented, but not inside a literal.
+            return text.replace("\n", self.SENTINEL_LINE_BREAK) if self.pretty else text
+        return super().sql(expression, key, comment)
