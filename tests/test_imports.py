@@ -72,7 +72,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "cli": "errors version network training planning engines.files features calibration evaluation model "
         "database explaining outputs reporting tracing trainer verification interchange",
         "__init__": "errors version network training features calibration evaluation model database trainer "
-        "estimators verification",
+        "estimators verification reporting",
         "__main__": "cli",
     }.items()
 }

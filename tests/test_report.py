@@ -208,6 +208,46 @@ def test_notebooks_show_tables(models: dict[str, selectron.Model]) -> None:
     assert model.predict("birds")._repr_html_().count("<tr>") == 12
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_plots_are_files_of_their_own(
+    models: dict[str, selectron.Model], browser: Any, tmp_path: Path, scheme: Any
+) -> None:
+    model, path = models["classes"], tmp_path / "plot.svg"
+    explained = {
+        EVIL: model.importance(repeats=1),
+        "bill_length_mm": model.attributions("birds", steps=4),
+        "island": model.dependence("island", "birds"),
+    }
+    page = browser.new_page(color_scheme=scheme)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for word, found in explained.items():
+        selectron.plot(found).save(path)
+        page.goto(path.as_uri())
+        words = page.eval_on_selector_all("text, tspan", "found => found.map(one => one.textContent)")
+        assert any(word[:20] in shown for shown in words), words
+        colours = page.eval_on_selector(
+            "svg",
+            "svg => [getComputedStyle(svg).backgroundColor,"
+            " getComputedStyle(svg.querySelector('text')).fill]",
+        )
+        paper, ink = map(brightness, colours)
+        assert paper - ink > 100 if scheme == "light" else ink - paper > 100
+    assert asked == [path.as_uri()] * 3
+    page.close()
+
+
+def test_plots_refuse_what_they_cannot_draw(models: dict[str, selectron.Model], tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="A Model cannot be plotted"):
+        selectron.plot(models["classes"])
+    drawn = selectron.plot(models["number"].importance(repeats=1))
+    assert drawn._repr_html_() == drawn.svg
+    with pytest.raises(ConfigurationError, match=r"'x\.png'"):
+        drawn.save("x.png")
+    with pytest.raises(DataError, match="cannot be written"):
+        drawn.save(tmp_path / "nowhere" / "x.svg")
+
+
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "selectron", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -228,6 +268,10 @@ def test_the_command_line(tmp_path: Path, penguins: str) -> None:
     refused = run("report", *common, "--output", "r.pdf", folder=tmp_path)
     assert refused.returncode == 1
     assert "Name a .html file" in refused.stderr
+    for command in (["importance"], ["attribute"], ["dependence", "island"]):
+        drawn = run(command[0], common[0], *command[1:], *common[1:], "--plot", "p.svg", folder=tmp_path)
+        assert (drawn.returncode, drawn.stdout) == (0, ""), drawn.stderr
+        assert (tmp_path / "p.svg").read_text().startswith("<svg")
 
 
 def test_mistakes_are_ours(models: dict[str, selectron.Model]) -> None:

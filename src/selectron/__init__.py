@@ -32,6 +32,7 @@ from selectron.evaluation import Evaluation
 from selectron.features.options import FeatureOptions
 from selectron.model import Model, Predictions
 from selectron.network import MLP, Dense
+from selectron.reporting.plots import Plot, plot
 from selectron.trainer import Progress
 from selectron.training.losses import (
     AbsoluteError,
@@ -88,6 +89,7 @@ __all__ = [
     "ModelNotFoundError",
     "Momentum",
     "Nesterov",
+    "Plot",
     "Predictions",
     "Progress",
     "RMSprop",
@@ -103,6 +105,7 @@ __all__ = [
     "WarmUp",
     "__version__",
     "connect",
+    "plot",
 ]
 
 # What needs scikit-learn, and is imported when it is asked for.

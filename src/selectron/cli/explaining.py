@@ -12,6 +12,7 @@ import typer
 from selectron.cli.app import DatabasePath, ModelName, TableName, Version, app, is_data_file, opened
 from selectron.cli.printing import err, print_rows
 from selectron.outputs import Output
+from selectron.reporting.plots import plot
 
 __all__ = ["attribute", "dependence", "importance"]
 
@@ -20,6 +21,7 @@ SHOWN_ROWS: Final = 200
 OutputName = Annotated[
     str | None, typer.Option(help="A new table, or a .csv, .parquet or .json file; the terminal if none.")
 ]
+PlotName = Annotated[str | None, typer.Option("--plot", help="An .svg file to draw it into.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace an existing table.")]
 
 
@@ -31,6 +33,15 @@ def source_of(database: str, table: str | None) -> str | None:
 def must_write(output: str | None) -> bool:
     """Whether the database is written into."""
     return output is not None and not is_data_file(output)
+
+
+def drawn(found: Output, path: str | None, output: str | None) -> bool:
+    """Draw it, if that is asked for; whether nothing else is."""
+    if path is None:
+        return False
+    plot(found).save(path)
+    err.print(f"Wrote {path}.", markup=False)
+    return output is None
 
 
 def deliver(found: Output, rows: Sequence[NamedTuple], output: str | None, replace: bool) -> None:
@@ -60,12 +71,14 @@ def importance(
     seed: Annotated[int, typer.Option(help="Decides the shuffles.")] = 0,
     output: OutputName = None,
     replace: Replace = False,
+    plot: PlotName = None,
     version: Version = None,
 ) -> None:
     """Say how much worse predictions get when a column is shuffled; on held-out rows if no table is named."""
     with opened(database, read_only=not must_write(output)) as db:
         found = db.model(model, version).importance(table, repeats=repeats, seed=seed)
-        deliver(found, found.rows() if output is None else (), output, replace)
+        if not drawn(found, plot, output):
+            deliver(found, found.rows() if output is None else (), output, replace)
 
 
 @app.command()
@@ -82,13 +95,15 @@ def attribute(
     steps: Annotated[int, typer.Option(help="How many steps the way from the baseline has.")] = 50,
     output: OutputName = None,
     replace: Replace = False,
+    plot: PlotName = None,
     version: Version = None,
 ) -> None:
     """Say what each column adds to the prediction of each row, by integrated gradients."""
     with opened(database, read_only=not must_write(output)) as db:
         source = source_of(database, table)
         found = db.model(model, version).attributions(source, about=about, baseline=baseline, steps=steps)
-        deliver(found, found.rows() if output is None else (), output, replace)
+        if not drawn(found, plot, output):
+            deliver(found, found.rows() if output is None else (), output, replace)
 
 
 @app.command()
@@ -103,10 +118,13 @@ def dependence(
     ] = False,
     output: OutputName = None,
     replace: Replace = False,
+    plot: PlotName = None,
     version: Version = None,
 ) -> None:
     """Say what is predicted, on average, if all rows had one value of a column and another."""
     with opened(database, read_only=not must_write(output)) as db:
         found = db.model(model, version).dependence(column, source_of(database, table), points=points)
+        if drawn(found, plot, output):
+            return
         chosen = found.curves if individual else found
         deliver(chosen, chosen.rows() if output is None else (), output, replace)

@@ -27,7 +27,7 @@ from selectron.features.kinds import (
     days_since_1970,
 )
 from selectron.features.rows import RESERVED, ROW
-from selectron.features.targets import NumberTarget
+from selectron.features.targets import ClassTarget, NumberTarget
 from selectron.outputs import Output
 from selectron.prediction import OWN, forward_query, predicted_elements, probabilities
 from selectron.sql import column, double, integer, number, text
@@ -94,15 +94,17 @@ class Curves(Output):
 
 
 class Dependence(Output):
-    """The mean prediction at each value, as a query that is run when its rows are asked for.
+    """The mean prediction at each value of a column, as a query that is run when its rows are asked for.
 
-    `curves` are those of the single rows.
+    `curves` are those of the single rows; `classes` says whether probabilities are predicted.
     """
 
-    def __init__(self, engine: Engine, query: exp.Select, labels: Sequence[str], curves: Curves) -> None:
-        super().__init__(engine, query)
-        self.labels = tuple(labels)
+    def __init__(self, column: str, curves: Curves, query: exp.Select, *, classes: bool) -> None:
+        super().__init__(curves.engine, query)
+        self.column = column
+        self.labels = curves.labels
         self.curves = curves
+        self.classes = classes
 
     def rows(self) -> list[DependenceRow]:
         """By value and class."""
@@ -156,8 +158,9 @@ def dependence(subject: Subject, name: str, *, grid: Sequence[Any] | None, point
     curves = filled(CURVES, {"scored": scored.copy(), "labels": listing.copy()}, subject.labels)
     assert isinstance(query, exp.Select)
     assert isinstance(curves, exp.Select)
-    engine = subject.engine
-    return Dependence(engine, query, subject.labels, Curves(engine, curves, subject.labels))
+    single = Curves(subject.engine, curves, subject.labels)
+    classes = isinstance(subject.blueprint.encoding.target, ClassTarget)
+    return Dependence(feature.column, single, query, classes=classes)
 
 
 def scored_at(subject: Subject, name: str, values: exp.Select) -> exp.Select:

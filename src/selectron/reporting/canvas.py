@@ -10,6 +10,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 from xml.etree import ElementTree
 
@@ -19,7 +20,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ACCENT", "GRID", "INK", "MUTED", "NEGATIVE", "PALETTE", "PAPER", "POSITIVE", "chart", "short"]
+__all__ = [
+    "ACCENT",
+    "GRID",
+    "INK",
+    "MUTED",
+    "NEGATIVE",
+    "PALETTE",
+    "PAPER",
+    "POSITIVE",
+    "chart",
+    "colours",
+    "short",
+    "standalone",
+]
 
 # Any colours that nothing else uses; none is ever shown.
 INK: Final = "#0a0b01"
@@ -158,4 +172,18 @@ def themed(svg: str, name: str, title: str) -> str:
     label = ElementTree.Element(f"{{{SVG}}}title")
     label.text = title
     root.insert(0, label)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def colours() -> str:
+    """The colours of the roles in light and in dark, as rules of a page."""
+    return files("selectron.reporting").joinpath("colours.css").read_text(encoding="utf-8")
+
+
+def standalone(svg: str) -> str:
+    """A chart as a file of its own: with its colours, and letters that do not depend on a page."""
+    root = ElementTree.fromstring(svg)
+    style = ElementTree.Element(f"{{{SVG}}}style")
+    style.text = f"{colours()}svg.chart {{ background: var(--paper); font-family: sans-serif; }}"
+    root.insert(1, style)
     return ElementTree.tostring(root, encoding="unicode")

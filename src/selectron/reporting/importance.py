@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Importances", "draw_attributions", "draw_importances"]
+__all__ = ["Importances", "draw_attributions", "draw_importances", "draw_increases"]
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,12 @@ class Importances:
 
 def draw_importances(importances: Importances) -> str:
     """A bar for each column, as markup."""
-    return bars(
-        "importances", "Importance of each column", "increase of the mean loss", importances.increases
-    )
+    return draw_increases(importances.increases)
+
+
+def draw_increases(increases: Sequence[tuple[str, float]]) -> str:
+    """Columns and increases of the mean loss, as markup."""
+    return bars("importances", "Importance of each column", "increase of the mean loss", increases)
 
 
 def draw_attributions(sizes: Sequence[tuple[str, float]], unit: str) -> str:

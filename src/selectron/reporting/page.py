@@ -17,12 +17,14 @@ from selectron.errors import ConfigurationError, MissingLibraryError, SelectronE
 from selectron.evaluation import Evaluation
 from selectron.features.targets import ClassTarget
 from selectron.reporting.boundary import draw_boundary
+from selectron.reporting.canvas import colours
 from selectron.reporting.classes import calibration_error, draw_reliability, draw_roc
 from selectron.reporting.curves import draw_curves, loss_curves
-from selectron.reporting.dependence import Curve, draw_dependence
+from selectron.reporting.dependence import draw_dependence
 from selectron.reporting.importance import Importances, draw_attributions, draw_importances
 from selectron.reporting.network import NetworkPicture, draw_network, network_picture
 from selectron.reporting.numbers import draw_actual, draw_histogram, draw_residuals
+from selectron.reporting.plots import attribution_sizes, curves_of
 from selectron.reporting.queries import (
     Scorer,
     decision_boundary,
@@ -32,7 +34,6 @@ from selectron.reporting.queries import (
 )
 from selectron.reporting.subject import Subject
 from selectron.reporting.summary import Summary, figure, summarized
-from selectron.sql import column
 
 __all__ = ["Page", "Quality", "Statement", "gathered", "rendered", "write_report"]
 
@@ -191,21 +192,10 @@ def explained_by(subject: Subject, relation: Relation, columns: Sequence[str]) -
     target = subject.blueprint.encoding.target
     classes = isinstance(target, ClassTarget)
     about = None if isinstance(target, ClassTarget) else target.columns[0]
-    query = subject.attributions(sample, about=about, steps=20).query
-    mean = exp.Avg(this=exp.Abs(this=column("attribution")))
-    sized = (
-        exp.select(column("column"), mean).from_(query.subquery("attributions")).group_by(column("column"))
-    )
-    sizes = sorted(subject.engine.rows(sized), key=lambda row: (-row[1], row[0]))[:MOST_COLUMNS]
+    sizes = attribution_sizes(subject.attributions(sample, about=about, steps=20))[:MOST_COLUMNS]
     drawings = []
     for place, name in enumerate(columns[:MOST_DEPENDENCES]):
-        found: dict[str, list[tuple[Any, float]]] = {}
-        for own in subject.dependence(name, sample, points=12).rows():
-            found.setdefault(own.about, []).append((own.value, own.predicted))
-        curves = [
-            Curve(label, tuple(value for value, _ in points), tuple(mean for _, mean in points))
-            for label, points in found.items()
-        ]
+        curves = curves_of(subject.dependence(name, sample, points=12))
         drawings.append(draw_dependence(name, curves, place, classes=classes))
     unit = "in logits of the predicted class" if about is None else f"in units of {about}"
     return Explained(rows, draw_attributions(sizes, unit), unit, tuple(drawings))
@@ -295,7 +285,7 @@ def rendered(page: Page) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     values: dict[str, Any] = {
         "page": page,
-        "style": Markup(folder.joinpath("page.css").read_text(encoding="utf-8")),
+        "style": Markup(colours() + folder.joinpath("page.css").read_text(encoding="utf-8")),
         "script": Markup(script),
         # Nothing may be fetched, and no other script may run.
         "policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
