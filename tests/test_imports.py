@@ -22,6 +22,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "version": "",
         "sql": "errors",
         "combination": "sql",
+        "repeated": "sql combination",
         "serialization": "errors",
         "network": "errors",
         "program": "errors",
@@ -29,11 +30,12 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "engines.files": "errors engines.base",
         "engines.connect": "errors engines.base",
         "engines.tables": "engines.files",
-        "engines.*": "errors sql combination serialization engines.base engines.files engines.tables",
+        "engines.*": "errors sql combination repeated serialization engines.base engines.files "
+        "engines.tables",
         "training": "errors network program",
         "features": "errors sql serialization engines.base program",
         "store": "errors sql serialization engines.base",
-        "layouts": "errors sql combination program",
+        "layouts": "errors sql combination repeated program",
         "strategies": "errors sql program engines.base layouts",
         "planning": "errors engines.base program layouts strategies",
         # What a user holds: thin faces over the layers, themselves in order.

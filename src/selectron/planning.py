@@ -76,11 +76,19 @@ def gap_of(abilities: Abilities, layout: LayoutName, strategy: StrategyName) -> 
     return None
 
 
+def page_of(abilities: Abilities, step: Step) -> int | None:
+    """How many numbers an array has where the columns layout holds the state as arrays."""
+    pages = abilities.pages
+    return None if pages is None or cells_of(step) < pages.least else pages.size
+
+
 def layout_of(abilities: Abilities, name: LayoutName, step: Step) -> Layout:
     """A step in a layout, as the engine does it."""
     if name is LayoutName.COLUMNS:
         with_rows = abilities.recursion is Recursion.ROW
-        return ColumnsLayout(step, in_line=abilities.expands, with_rows=with_rows)
+        return ColumnsLayout(
+            step, in_line=abilities.expands, with_rows=with_rows, page=page_of(abilities, step)
+        )
     if name is LayoutName.RELATIONS:
         return RelationsLayout(step)
     return ListsLayout(step) if abilities.arrays is Arrays.LISTS else FunctionsLayout(step)
@@ -176,12 +184,12 @@ def cells_of(step: Step) -> int:
     return sum(int(rows) * int(units) for rows, units in step.state.values())
 
 
-def limit_of(layout: LayoutName, step: Step, limits: Limits) -> str | None:
+def limit_of(layout: LayoutName, step: Step, limits: Limits, page: int | None) -> str | None:
     """The limit of the engine that a step would break, if any."""
     if limits.columns is None or layout is LayoutName.ARRAYS:
         return None
     fed = sum(int(shape[1]) for shape in step.program.inputs.values() if shape[0] == BATCH)
-    state = cells_of(step) + len(step.logs) if layout is LayoutName.COLUMNS else 0
+    state = len(ColumnsLayout(step, page=page).columns) if layout is LayoutName.COLUMNS else 0
     needed = max(fed, state) + OWN_COLUMNS
     if needed > limits.columns:
         return f"it needs {needed} columns, and the engine takes {limits.columns}"
@@ -219,7 +227,7 @@ def choose(
         if problem is not None and strategy is None:
             tried = StrategyName.STEPWISE
             problem = gap_of(abilities, name, tried)
-        problem = problem or limit_of(name, step, limits)
+        problem = problem or limit_of(name, step, limits, page_of(abilities, step))
         if problem is not None:
             problems[name] = problem
             reasons.append(f"{name}: {problem}")

@@ -27,6 +27,7 @@ __all__ = [
     "Limits",
     "NoFunctions",
     "NoSqlFunctions",
+    "Pages",
     "Recursion",
     "Relation",
     "Row",
@@ -125,6 +126,22 @@ class Copying(StrEnum):
 
 
 @dataclass(frozen=True)
+class Pages:
+    """How the columns layout holds a state of many numbers: as arrays, in columns that are pages of them.
+
+    Attributes
+    ----------
+    least
+        From how many numbers on.
+    size
+        How many numbers an array has at most, and a query sums.
+    """
+
+    least: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Abilities:
     """What an engine can do that decides which layouts and strategies run on it."""
 
@@ -135,6 +152,8 @@ class Abilities:
     expands: bool = False
     # Whether several statements and loops over them can be sent as one text.
     scripts: bool = False
+    # Arrays of numbers whose elements are read about as fast as columns; None if there are none.
+    pages: Pages | None = None
 
 
 class Engine(Protocol):

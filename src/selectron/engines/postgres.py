@@ -23,6 +23,7 @@ from selectron.engines.base import (
     Copying,
     Limits,
     NoFunctions,
+    Pages,
     Recursion,
     Relation,
     Row,
@@ -31,6 +32,7 @@ from selectron.engines.base import (
 from selectron.engines.files import is_file, rows_of
 from selectron.engines.tables import SchemaTables
 from selectron.errors import ColumnError, DataError, EngineError
+from selectron.repeated import PRINTED
 from selectron.sql import cast, growing, number
 
 __all__ = ["Postgres"]
@@ -73,7 +75,7 @@ class Spelling(PostgresDialect):
 
     class Generator(PostgresGenerator):
         TYPE_MAPPING: ClassVar = {**PostgresGenerator.TYPE_MAPPING}
-        TRANSFORMS: ClassVar = {**PostgresGenerator.TRANSFORMS, Combination: combination_sql}
+        TRANSFORMS: ClassVar = {**PostgresGenerator.TRANSFORMS, Combination: combination_sql, **PRINTED}
 
         def anonymous_sql(self, expression: exp.Anonymous) -> str:
             rewrite = FUNCTIONS.get(str(expression.this).lower())
@@ -160,7 +162,11 @@ class Postgres(SchemaTables, NoFunctions):
     own_schema: ClassVar = "pg_temp"
     # A row of a table fits into a page of 8 KB: of numbers, a thousand.
     limits: Final = Limits(columns=1_000, arguments=100)
-    abilities: Final = Abilities(Recursion.COPIED, Arrays.NONE, copies=Copying.UNLESS_OFFSET)
+    # Each aggregate of a query is compared with all others when it is planned, so that this takes a time that
+    # grows with the square of their number; and each query over the rows reads them once more.
+    abilities: Final = Abilities(
+        Recursion.COPIED, Arrays.NONE, copies=Copying.UNLESS_OFFSET, pages=Pages(least=900, size=1_000)
+    )
 
     def __init__(self, path: str, *, read_only: bool = False) -> None:
         self.url = path
