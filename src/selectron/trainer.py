@@ -212,7 +212,9 @@ class Trainer:
     def loop(self, epochs: int) -> None:
         """Chunk after chunk, each about a second long and then committed."""
         end = epochs * self.per_epoch
-        ticks = max(1, int(CHUNK_SECONDS / self.guessed_seconds()))
+        # Planning its statement should not take longer than a quarter of it.
+        least = max(CHUNK_SECONDS, 4 * self.choice.planned)
+        ticks = max(1, int((least - self.choice.planned) / self.guessed_seconds()))
         while True:
             until = min(end, self.tick + min(ticks, self.most_ticks))
             started = time.perf_counter()
@@ -227,7 +229,7 @@ class Trainer:
                 return
             self.tick = until
             # Committing should not take longer than a tenth of the training.
-            target = max(CHUNK_SECONDS, 10 * committed)
+            target = max(least, 10 * committed)
             ticks = max(1, int(ticks * min(10.0, target / max(ran, 1e-3))))
 
     @property

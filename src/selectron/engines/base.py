@@ -73,6 +73,8 @@ class Limits:
     """What the engine refuses, known before anything is run; None means no limit that matters."""
 
     columns: int | None = None
+    # Columns of a query that no table is made of.
+    entries: int | None = None
     expression_depth: int | None = None
     statement_bytes: int | None = None
     arguments: int | None = None
@@ -131,13 +133,14 @@ class Pages:
 
     Attributes
     ----------
-    least
-        From how many numbers on.
+    least, most
+        From how many numbers on, and up to how many: statements grow with them.
     size
         How many numbers an array has at most, and a query sums.
     """
 
     least: int
+    most: int
     size: int
 
 

@@ -75,7 +75,13 @@ class Spelling(PostgresDialect):
 
     class Generator(PostgresGenerator):
         TYPE_MAPPING: ClassVar = {**PostgresGenerator.TYPE_MAPPING}
-        TRANSFORMS: ClassVar = {**PostgresGenerator.TRANSFORMS, Combination: combination_sql, **PRINTED}
+        TRANSFORMS: ClassVar = {
+            **PostgresGenerator.TRANSFORMS,
+            **PRINTED,
+            Combination: combination_sql,
+            # DIV gives a decimal number.
+            exp.IntDiv: lambda printer, node: f"({printer.binary(node, '/')})",
+        }
 
         def anonymous_sql(self, expression: exp.Anonymous) -> str:
             rewrite = FUNCTIONS.get(str(expression.this).lower())
@@ -99,9 +105,6 @@ class Spelling(PostgresDialect):
 
         def sqrt_sql(self, expression: exp.Sqrt) -> str:
             return self.func("SQRT", call("greatest", expression.this, number(0.0)))
-
-        def intdiv_sql(self, expression: exp.IntDiv) -> str:
-            return self.binary(expression, "/")
 
         def cast_sql(self, expression: exp.Cast, safe_prefix: str | None = None) -> str:
             if expression.to.this is exp.DataType.Type.BOOLEAN:
@@ -161,11 +164,15 @@ class Postgres(SchemaTables, NoFunctions):
     dialect: Final = "postgres"
     own_schema: ClassVar = "pg_temp"
     # A row of a table fits into a page of 8 KB: of numbers, a thousand.
-    limits: Final = Limits(columns=1_000, arguments=100)
+    limits: Final = Limits(columns=1_000, entries=1_600, arguments=100)
     # Each aggregate of a query is compared with all others when it is planned, so that this takes a time that
-    # grows with the square of their number; and each query over the rows reads them once more.
+    # grows with the square of their number; and each query over the rows reads them once more. Planning a
+    # statement takes the server about 50 KB of memory for each number of a state.
     abilities: Final = Abilities(
-        Recursion.COPIED, Arrays.NONE, copies=Copying.UNLESS_OFFSET, pages=Pages(least=900, size=1_000)
+        Recursion.COPIED,
+        Arrays.NONE,
+        copies=Copying.UNLESS_OFFSET,
+        pages=Pages(least=900, most=20_000, size=1_000),
     )
 
     def __init__(self, path: str, *, read_only: bool = False) -> None:

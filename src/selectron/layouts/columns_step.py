@@ -201,6 +201,12 @@ class ColumnsLayout:
                 found.append(())
         return tuple(reversed(found))
 
+    @property
+    def width(self) -> int:
+        """How many columns the widest relation of rows has."""
+        pairs = zip(self.links, self.carried, strict=False)
+        return max((len(carried) + len(link.columns) for link, carried in pairs if link.of_rows), default=0)
+
     @cached_property
     def row_names(self) -> set[str]:
         """All that is a column of rows: what the batch feeds, and what relations of rows add."""
