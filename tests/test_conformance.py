@@ -228,7 +228,7 @@ CHECKED = {"recursive": (1, TICKS), "nested": (3,), "stepwise": (1, 4)}
 
 
 # Engines that hold a large state as pages, and pages so short that even these networks have several.
-PAGED = {"postgres": Pages(least=0, most=1_000, size=5)}
+PAGED = {"postgres": Pages(least=0, size=5, products=1_000)}
 
 
 @pytest.mark.parametrize("strategy", CHECKED)

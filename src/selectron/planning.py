@@ -112,7 +112,7 @@ def register_functions(engine: Engine) -> None:
 class Cost:
     """What a step costs, measured once on a two-core machine; only the order of magnitude matters.
 
-    `planned` is what planning a statement takes for each number of the state.
+    `planned` is what planning a statement takes for each product of a row.
     """
 
     step: float
@@ -136,7 +136,7 @@ COSTS: Final[dict[LayoutName, dict[Arrays, Cost]]] = {
         # There the state travels along with every row.
         Arrays.FUNCTIONS: Cost(3e-3, 2e-5, 1.6e-6, 1e-7),
         # Of servers, that evaluate an expression row by row.
-        Arrays.NONE: Cost(1e-3, 4e-6, 1.2e-7, 1.5e-8, planned=6e-5),
+        Arrays.NONE: Cost(1e-3, 4e-6, 1.2e-7, 1.5e-8, planned=2e-5),
     },
     LayoutName.RELATIONS: dict.fromkeys(Arrays, Cost(6e-3, 2e-6, 2e-7, 1.5e-7)),
 }
@@ -198,8 +198,9 @@ def limit_of(name: LayoutName, step: Step, abilities: Abilities, limits: Limits)
     if name is LayoutName.ARRAYS:
         return None
     pages = pages_of(abilities, step) if name is LayoutName.COLUMNS else None
-    if pages is not None and cells_of(step) > pages.most:
-        return f"its state has {cells_of(step)} numbers, and the engine plans statements for {pages.most}"
+    products = products_of(step)
+    if pages is not None and products > pages.products:
+        return f"a row needs {products} products, and the engine plans statements of {pages.products}"
     fed = sum(int(shape[1]) for shape in step.program.inputs.values() if shape[0] == BATCH)
     state = cells_of(step) + len(step.logs) if name is LayoutName.COLUMNS and pages is None else 0
     needed = max(fed, state) + OWN_COLUMNS
@@ -260,7 +261,7 @@ def choose(
             hint="; ".join(reasons) + ".",
         )
     best = min(candidates, key=lambda key: candidates[key])
-    planned = COSTS[best[0]][abilities.arrays].planned * cells
+    planned = COSTS[best[0]][abilities.arrays].planned * products_of(step)
     return Choice(*best, candidates[best], tuple(reasons), planned)
 
 

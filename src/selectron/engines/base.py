@@ -133,15 +133,17 @@ class Pages:
 
     Attributes
     ----------
-    least, most
-        From how many numbers on, and up to how many: statements grow with them.
+    least
+        From how many numbers on.
     size
         How many numbers an array has at most, and a query sums.
+    products
+        How many products of a row a statement may have at most: each is written out.
     """
 
     least: int
-    most: int
     size: int
+    products: int
 
 
 @dataclass(frozen=True)

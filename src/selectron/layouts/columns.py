@@ -105,7 +105,8 @@ class Lowering:
         self.constants = constants
         self.placing = placing
         # Whatever only gives its shape to another is not computed.
-        self.tensors = [tensor for tensor in program.tensors() if tensor in self.reached()]
+        reached = self.reached()
+        self.tensors = [tensor for tensor in program.tensors() if tensor in reached]
         self.phase = self.phases()
         self.named = self.choose_named()
         self.cut_depth()
@@ -122,8 +123,21 @@ class Lowering:
             tensor = waiting.pop()
             if tensor not in found:
                 found.add(tensor)
-                waiting.extend(read_inputs(tensor))
+                waiting.extend(self.parts_of(tensor))
         return found
+
+    def parts_of(self, tensor: Tensor) -> Sequence[Tensor]:
+        """The tensors whose values a tensor reads: where it is the sum over one that is pages, that one."""
+        summed = self.summed(tensor)
+        return read_inputs(tensor) if summed is None else (summed,)
+
+    def summed(self, tensor: Tensor) -> Tensor | None:
+        """What a tensor is the sum over, both axes of it, if that is pages."""
+        inner = tensor.inputs[0] if tensor.operation == op.Sum(1) else tensor
+        if inner is tensor or inner.operation != op.Sum(0):
+            return None
+        (whole,) = inner.inputs
+        return None if self.placing.length(whole.shape) is None else whole
 
     # Where and what ---------------------------------------------------------------------------
 
@@ -131,7 +145,7 @@ class Lowering:
         """How many aggregations over the batch come before each tensor."""
         phase: dict[Tensor, int] = {}
         for tensor in self.tensors:
-            before = max((phase[part] for part in read_inputs(tensor)), default=0)
+            before = max((phase[part] for part in self.parts_of(tensor)), default=0)
             phase[tensor] = before + 1 if is_aggregate(tensor) else before
         return phase
 
@@ -149,7 +163,7 @@ class Lowering:
                 named.add(tensor)
             is_named = tensor in named
             read_in_rows = of_rows or is_aggregate(tensor) or (tensor in in_rows and not is_named)
-            for place, part in enumerate(read_inputs(tensor)):
+            for place, part in enumerate(self.parts_of(tensor)):
                 uses[part] += reads_of(tensor, place) * (1 if is_named else max(1, uses[tensor]))
                 if read_in_rows:
                     in_rows.add(part)
@@ -159,7 +173,7 @@ class Lowering:
         """Name tensors on the way where expressions would become too deep."""
         depth: dict[Tensor, int] = {}
         for tensor in self.tensors:
-            parts = read_inputs(tensor)
+            parts = self.parts_of(tensor)
             below = max((0 if part in self.named else depth[part] for part in parts), default=0)
             width = 0
             if isinstance(tensor.operation, (op.MatMul, op.Sum, op.Max, op.Gather)):
@@ -199,6 +213,9 @@ class Lowering:
             return self.value(inputs[0], j, i)
         if isinstance(operation, op.Broadcast):
             return self.value(inputs[0], i, j)
+        summed = self.summed(tensor)
+        if summed is not None:
+            return self.total_of(summed)
         if isinstance(operation, (op.Sum, op.Max)):
             return self.reduction(operation, inputs[0], i, j)
         if isinstance(operation, op.MatMul):
@@ -219,6 +236,17 @@ class Lowering:
         if isinstance(operation, op.Sum):
             return self.total(term, extent)
         return greatest([term(k) for k in range(extent)])
+
+    def total_of(self, tensor: Tensor) -> Expression:
+        """The sum over both axes."""
+        found = self.placing.total(tensor.shape, partial(self.value, tensor))
+        if found is not None:
+            return found
+
+        def row(i: Place) -> Expression:
+            return self.total(lambda j: self.value(tensor, i, j), int(tensor.shape[1]))
+
+        return self.total(row, int(tensor.shape[0]))
 
     def product(self, left: Tensor, right: Tensor, i: Place, j: Place) -> Expression:
         def term(k: Place) -> Expression:

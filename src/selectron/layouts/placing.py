@@ -13,14 +13,16 @@ from typing import Final, TypeVar
 from sqlglot import exp
 
 from selectron.program.tensor import BATCH, Shape
-from selectron.repeated import Element, Index, Names, array_of
-from selectron.sql import column, integer
+from selectron.repeated import Element, Index, Names, Repeated, array_of
+from selectron.sql import balanced, column, integer
 
 __all__ = ["UNITS", "Place", "Placing", "cells", "element_name", "elements", "extent_of", "paged"]
 
 Expression = exp.Expr
 Place = int | Index
 T = TypeVar("T")
+# What the place in a page is called beside its values.
+PLACE: Final = "place in page"
 
 
 def extent_of(shape: Shape, axis: int) -> int:
@@ -116,10 +118,61 @@ class Placing:
         if page is None:
             return [(element_name(name, shape, i, j), value(i, j)) for i, j in elements(shape)]
         labels, pages = self.columns(name, shape), paged(list(elements(shape)), page)
-        return [
-            (label, array_of(value(*UNITS), UNITS, places))
-            for label, places in zip(labels, pages, strict=True)
-        ]
+        found: list[tuple[str, Expression]] = []
+        for label, places in zip(labels, pages, strict=True):
+            written = value(*UNITS)
+            beside = side_by_side(written, shape, len(found))
+            if beside is None:
+                found.append((label, array_of(written, UNITS, places)))
+                continue
+            query = exp.Select(expressions=[beside[0]]).from_(beside[1], copy=False)
+            query.order_by(exp.Ordered(this=column(PLACE), nulls_first=False), copy=False)
+            found.append((label, exp.Array(expressions=[query])))
+        return found
+
+    def total(self, shape: Shape, value: Callable[[Place, Place], Expression]) -> Expression | None:
+        """The sum over a tensor that is pages, if its elements are made of others at the same place."""
+        page = self.length(shape)
+        sums: list[Expression] = []
+        for number in range(0 if page is None else -(-cells(shape) // page)):
+            beside = side_by_side(value(*UNITS), shape, number)
+            if beside is None:
+                return None
+            query = exp.Select(expressions=[exp.Sum(this=beside[0])]).from_(beside[1], copy=False)
+            sums.append(exp.Subquery(this=query))
+        return balanced(sums) if sums else None
+
+
+def side_by_side(value: Expression, shape: Shape, number: int) -> tuple[Expression, Expression] | None:
+    """A value at any place of a tensor as one over the pages of that number of all tensors it is made of.
+
+    Where it reads nothing but their elements at the same place, one expression does for a whole page, which
+    takes an engine far less to plan than one for each element. Gives the value and the relation of the pages.
+    """
+    here = tuple(0 if extent == 1 else index for extent, index in zip(shape, UNITS, strict=True))
+    read = list(value.find_all(Element))
+    if not read or value.find(Repeated, exp.AggFunc, exp.Select):
+        return None
+    labels: dict[str, str] = {}
+    for found in read:
+        names = found.args["names"]
+        if (found.args["i"], found.args["j"]) != here or names.page is None:
+            return None
+        label = labels.setdefault(names.columns[number], f"value {len(labels) + 1}")
+        if found is value:
+            value = column(label)
+        else:
+            found.replace(column(label))
+    alias = exp.TableAlias(
+        this=exp.to_identifier("page", quoted=True),
+        columns=[exp.to_identifier(label, quoted=True) for label in labels.values()],
+    )
+    pages = exp.Unnest(
+        expressions=[column(name) for name in labels],
+        alias=alias,
+        offset=exp.to_identifier(PLACE, quoted=True),
+    )
+    return value, pages
 
 
 def page_name(name: str, shape: Shape, page: int, number: int) -> str:
