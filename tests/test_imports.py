@@ -44,7 +44,9 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "evaluation": "calibration markup templates",
         "breakdown": "errors engines.base features evaluation templates",
         "blueprint": "errors sql serialization network program training features layouts strategies",
-        "trainer": "errors sql engines.base program features layouts store strategies planning blueprint",
+        "pacing": "",
+        "trainer": "errors sql engines.base program features layouts store strategies planning blueprint "
+        "pacing",
         "statements": "errors sql engines.base program features layouts strategies planning blueprint "
         "trainer",
         "tracing": "sql engines.base program features layouts strategies planning blueprint",
