@@ -145,8 +145,8 @@ def test_bad_input_is_refused_with_our_own_message(
 def test_a_layout_that_does_not_fit_is_refused_before_anything_runs(
     engines: Callable[[str], Engine], penguins: str
 ) -> None:
-    with pytest.raises(EngineError, match=r"needs \d+ columns, and the engine takes 1000"):
-        trained(engines("postgres"), penguins, layout="columns", network=selectron.MLP([200]))
+    with pytest.raises(EngineError, match=r"needs \d+ products, and the engine plans statements of 60000"):
+        trained(engines("postgres"), penguins, layout="columns", network=selectron.MLP([4_000]))
     with pytest.raises(EngineError, match="neither lists nor functions"):
         trained(engines("postgres"), penguins, layout="arrays")
     assert Database(engines("postgres")).models() == []

@@ -22,6 +22,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "version": "",
         "sql": "errors",
         "combination": "sql",
+        "repeated": "sql combination",
         "serialization": "errors",
         "network": "errors",
         "program": "errors",
@@ -30,12 +31,12 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "engines.connect": "errors engines.base",
         "engines.tables": "engines.files",
         "engines.queries": "errors engines.base",
-        "engines.*": "errors sql combination serialization engines.base engines.files engines.queries "
-        "engines.tables",
+        "engines.*": "errors sql combination repeated serialization engines.base engines.files "
+        "engines.queries engines.tables",
         "training": "errors network program",
         "features": "errors sql serialization engines.base program",
         "store": "errors sql serialization engines.base",
-        "layouts": "errors sql combination program",
+        "layouts": "errors sql combination repeated program",
         "strategies": "errors sql program engines.base layouts",
         "planning": "errors engines.base program layouts strategies",
         # What a user holds: thin faces over the layers, themselves in order.
@@ -44,7 +45,9 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "evaluation": "calibration markup templates",
         "breakdown": "errors engines.base features evaluation templates",
         "blueprint": "errors sql serialization network program training features layouts strategies",
-        "trainer": "errors sql engines.base program features layouts store strategies planning blueprint",
+        "pacing": "",
+        "trainer": "errors sql engines.base program features layouts store strategies planning blueprint "
+        "pacing",
         "statements": "errors sql engines.base program features layouts strategies planning blueprint "
         "trainer",
         "tracing": "sql engines.base program features layouts strategies planning blueprint",

@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from selectron.layouts import arrays as lists
 from selectron.layouts import columns, functions
-from selectron.layouts.columns import element_name, elements
+from selectron.layouts.placing import element_name, elements
 from selectron.layouts.stages import Stage
 from selectron.program.operations import Array
 from selectron.program.program import Program
@@ -35,7 +35,7 @@ class Form:
         The columns that a program reads, from the units of each tensor.
     stages
         The stages of a program, of which some inputs may be known numbers; each element of an output is a
-        column in the end (:func:`~selectron.layouts.columns.element_name`).
+        column in the end (:func:`~selectron.layouts.placing.element_name`).
     """
 
     fed: Callable[[Tensors], dict[str, Expression]]

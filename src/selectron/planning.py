@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from selectron.engines.base import Abilities, Arrays, Engine, Limits, Recursion
+from selectron.engines.base import Abilities, Arrays, Engine, Limits, Pages, Recursion
 from selectron.errors import ConfigurationError, EngineError
 from selectron.layouts.arrays_step import ListsLayout
 from selectron.layouts.base import BatchPlan, Layout, Step
@@ -76,11 +76,19 @@ def gap_of(abilities: Abilities, layout: LayoutName, strategy: StrategyName) -> 
     return None
 
 
+def pages_of(abilities: Abilities, step: Step) -> Pages | None:
+    """How the columns layout holds the state as arrays; None if each number is a column."""
+    pages = abilities.pages
+    return None if pages is None or cells_of(step) < pages.least else pages
+
+
 def layout_of(abilities: Abilities, name: LayoutName, step: Step) -> Layout:
     """A step in a layout, as the engine does it."""
     if name is LayoutName.COLUMNS:
         with_rows = abilities.recursion is Recursion.ROW
-        return ColumnsLayout(step, in_line=abilities.expands, with_rows=with_rows)
+        pages = pages_of(abilities, step)
+        page = None if pages is None else pages.size
+        return ColumnsLayout(step, in_line=abilities.expands, with_rows=with_rows, page=page)
     if name is LayoutName.RELATIONS:
         return RelationsLayout(step)
     return ListsLayout(step) if abilities.arrays is Arrays.LISTS else FunctionsLayout(step)
@@ -102,12 +110,16 @@ def register_functions(engine: Engine) -> None:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step costs, measured once on a two-core machine; only the order of magnitude matters."""
+    """What a step costs, measured once on a two-core machine; only the order of magnitude matters.
+
+    `planned` is what planning a statement takes for each product of a row.
+    """
 
     step: float
     cell: float
     unit: float
     product: float
+    planned: float = 0.0
 
     def seconds(self, cells: int, units: int, products: int) -> float:
         """The time of a step: of so many numbers of the state, units of all rows, and products."""
@@ -123,6 +135,8 @@ COSTS: Final[dict[LayoutName, dict[Arrays, Cost]]] = {
         **dict.fromkeys(Arrays, Cost(1e-3, 1e-5, 2e-8, 4e-9)),
         # There the state travels along with every row.
         Arrays.FUNCTIONS: Cost(3e-3, 2e-5, 1.6e-6, 1e-7),
+        # Of servers, that evaluate an expression row by row.
+        Arrays.NONE: Cost(1e-3, 4e-6, 1.2e-7, 1.5e-8, planned=2e-5),
     },
     LayoutName.RELATIONS: dict.fromkeys(Arrays, Cost(6e-3, 2e-6, 2e-7, 1.5e-7)),
 }
@@ -138,12 +152,15 @@ class Choice:
         The predicted time of a step.
     reasons
         A line for each layout: its predicted time, or why it is out of the question.
+    planned
+        The predicted time that each statement takes before its first step.
     """
 
     layout: LayoutName
     strategy: StrategyName
     seconds: float
     reasons: tuple[str, ...]
+    planned: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -176,15 +193,24 @@ def cells_of(step: Step) -> int:
     return sum(int(rows) * int(units) for rows, units in step.state.values())
 
 
-def limit_of(layout: LayoutName, step: Step, limits: Limits) -> str | None:
+def limit_of(name: LayoutName, step: Step, abilities: Abilities, limits: Limits) -> str | None:
     """The limit of the engine that a step would break, if any."""
-    if limits.columns is None or layout is LayoutName.ARRAYS:
+    if name is LayoutName.ARRAYS:
         return None
+    pages = pages_of(abilities, step) if name is LayoutName.COLUMNS else None
+    products = products_of(step)
+    if pages is not None and products > pages.products:
+        return f"a row needs {products} products, and the engine plans statements of {pages.products}"
     fed = sum(int(shape[1]) for shape in step.program.inputs.values() if shape[0] == BATCH)
-    state = cells_of(step) + len(step.logs) if layout is LayoutName.COLUMNS else 0
+    state = cells_of(step) + len(step.logs) if name is LayoutName.COLUMNS and pages is None else 0
     needed = max(fed, state) + OWN_COLUMNS
-    if needed > limits.columns:
+    if limits.columns is not None and needed > limits.columns:
         return f"it needs {needed} columns, and the engine takes {limits.columns}"
+    if limits.entries is not None and name is LayoutName.COLUMNS:
+        layout = layout_of(abilities, name, step)
+        width = layout.width if isinstance(layout, ColumnsLayout) else 0
+        if width > limits.entries:
+            return f"it needs queries of {width} columns, and the engine takes {limits.entries}"
     return None
 
 
@@ -219,7 +245,7 @@ def choose(
         if problem is not None and strategy is None:
             tried = StrategyName.STEPWISE
             problem = gap_of(abilities, name, tried)
-        problem = problem or limit_of(name, step, limits)
+        problem = problem or limit_of(name, step, abilities, limits)
         if problem is not None:
             problems[name] = problem
             reasons.append(f"{name}: {problem}")
@@ -235,7 +261,8 @@ def choose(
             hint="; ".join(reasons) + ".",
         )
     best = min(candidates, key=lambda key: candidates[key])
-    return Choice(*best, candidates[best], tuple(reasons))
+    planned = COSTS[best[0]][abilities.arrays].planned * products_of(step)
+    return Choice(*best, candidates[best], tuple(reasons), planned)
 
 
 def parse_layout(name: str | None) -> LayoutName | None:

@@ -16,7 +16,7 @@ from selectron.errors import ColumnError
 from selectron.features.targets import ClassTarget
 from selectron.forms import BY_COLUMNS, BY_FUNCTIONS, BY_LISTS, Form
 from selectron.layouts import columns
-from selectron.layouts.columns import element_name, elements
+from selectron.layouts.placing import element_name, elements
 from selectron.layouts.stages import Stage, chained
 from selectron.layouts.storage import array_from_rows
 from selectron.program.operations import Array
@@ -139,7 +139,7 @@ def forward_query(
         What to select, over carried columns, the program's outputs and those of `stages`.
     wanted
         The program's outputs that are read: ``"logits"``, ``"prediction"``, ``"loss"``; each element is a
-        column (:func:`~selectron.layouts.columns.element_name`).
+        column (:func:`~selectron.layouts.placing.element_name`).
     target
         The target's values, if the loss is wanted.
     stages

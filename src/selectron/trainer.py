@@ -17,6 +17,7 @@ from selectron.errors import DivergenceError, TrainingInterrupted
 from selectron.features.rows import HELD_OUT, POSITION
 from selectron.layouts.base import FLAGS, LOG_PREFIX, TICK, Layout
 from selectron.layouts.storage import union_all
+from selectron.pacing import Pace
 from selectron.planning import Choice, StrategyName, in_term, is_staged, layout_of, register
 from selectron.program.operations import Array
 from selectron.sql import cast, column, growing, integer, number
@@ -32,9 +33,6 @@ ROWS: Final = "selectron_rows"
 NOW: Final = "selectron_now"
 NEXT: Final = "selectron_next"
 LOGGED: Final = "selectron_logged"
-
-# How long a chunk should take.
-CHUNK_SECONDS: Final = 1.0
 
 Expression = exp.Expr
 
@@ -212,9 +210,9 @@ class Trainer:
     def loop(self, epochs: int) -> None:
         """Chunk after chunk, each about a second long and then committed."""
         end = epochs * self.per_epoch
-        ticks = max(1, int(CHUNK_SECONDS / self.guessed_seconds()))
+        pace = Pace.guessed(self.guessed_seconds(), self.choice.planned)
         while True:
-            until = min(end, self.tick + min(ticks, self.most_ticks))
+            until = min(end, self.tick + min(pace.ticks, self.most_ticks))
             started = time.perf_counter()
             state = self.advance(until)
             ran = time.perf_counter() - started
@@ -225,10 +223,9 @@ class Trainer:
             committed = time.perf_counter() - started - ran
             if over:
                 return
+            # No steps are a chunk too, where no epoch is asked for.
+            pace = pace.after(max(1, until - self.tick), ran, committed)
             self.tick = until
-            # Committing should not take longer than a tenth of the training.
-            target = max(CHUNK_SECONDS, 10 * committed)
-            ticks = max(1, int(ticks * min(10.0, target / max(ran, 1e-3))))
 
     @property
     def most_ticks(self) -> int:

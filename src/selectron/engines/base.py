@@ -27,6 +27,7 @@ __all__ = [
     "Limits",
     "NoFunctions",
     "NoSqlFunctions",
+    "Pages",
     "Recursion",
     "Relation",
     "Row",
@@ -72,6 +73,8 @@ class Limits:
     """What the engine refuses, known before anything is run; None means no limit that matters."""
 
     columns: int | None = None
+    # Columns of a query that no table is made of.
+    entries: int | None = None
     expression_depth: int | None = None
     statement_bytes: int | None = None
     arguments: int | None = None
@@ -125,6 +128,25 @@ class Copying(StrEnum):
 
 
 @dataclass(frozen=True)
+class Pages:
+    """How the columns layout holds a state of many numbers: as arrays, in columns that are pages of them.
+
+    Attributes
+    ----------
+    least
+        From how many numbers on.
+    size
+        How many numbers an array has at most, and a query sums.
+    products
+        How many products of a row a statement may have at most: each is written out.
+    """
+
+    least: int
+    size: int
+    products: int
+
+
+@dataclass(frozen=True)
 class Abilities:
     """What an engine can do that decides which layouts and strategies run on it."""
 
@@ -135,6 +157,8 @@ class Abilities:
     expands: bool = False
     # Whether several statements and loops over them can be sent as one text.
     scripts: bool = False
+    # Arrays of numbers whose elements are read about as fast as columns; None if there are none.
+    pages: Pages | None = None
 
 
 class Engine(Protocol):

@@ -22,6 +22,7 @@ from selectron.engines.base import (
     Copying,
     Limits,
     NoFunctions,
+    Pages,
     Recursion,
     Relation,
     Row,
@@ -31,6 +32,7 @@ from selectron.engines.files import is_file, rows_of
 from selectron.engines.queries import AsWritten, query_relation
 from selectron.engines.tables import SchemaTables
 from selectron.errors import ColumnError, DataError, EngineError
+from selectron.repeated import PRINTED
 from selectron.sql import cast, growing, number
 
 __all__ = ["Postgres"]
@@ -80,7 +82,13 @@ class Spelling(PostgresDialect):
 
     class Generator(AsWritten, PostgresGenerator):
         TYPE_MAPPING: ClassVar = {**PostgresGenerator.TYPE_MAPPING}
-        TRANSFORMS: ClassVar = {**PostgresGenerator.TRANSFORMS, Combination: combination_sql}
+        TRANSFORMS: ClassVar = {
+            **PostgresGenerator.TRANSFORMS,
+            **PRINTED,
+            Combination: combination_sql,
+            # DIV gives a decimal number.
+            exp.IntDiv: lambda printer, node: f"({printer.binary(node, '/')})",
+        }
 
         def anonymous_sql(self, expression: exp.Anonymous) -> str:
             rewrite = FUNCTIONS.get(str(expression.this).lower())
@@ -104,9 +112,6 @@ class Spelling(PostgresDialect):
 
         def sqrt_sql(self, expression: exp.Sqrt) -> str:
             return self.func("SQRT", call("greatest", expression.this, number(0.0)))
-
-        def intdiv_sql(self, expression: exp.IntDiv) -> str:
-            return self.binary(expression, "/")
 
         def cast_sql(self, expression: exp.Cast, safe_prefix: str | None = None) -> str:
             if expression.to.this is exp.DataType.Type.BOOLEAN:
@@ -170,8 +175,16 @@ class Postgres(SchemaTables, NoFunctions):
     dialect: Final = "postgres"
     own_schema: ClassVar = "pg_temp"
     # A row of a table fits into a page of 8 KB: of numbers, a thousand.
-    limits: Final = Limits(columns=1_000, arguments=100)
-    abilities: Final = Abilities(Recursion.COPIED, Arrays.NONE, copies=Copying.UNLESS_OFFSET)
+    limits: Final = Limits(columns=1_000, entries=1_600, arguments=100)
+    # Each aggregate of a query is compared with all others when it is planned, so that this takes a time that
+    # grows with the square of their number; and each query over the rows reads them once more. Planning a
+    # statement takes the server 13 KB of memory for each product of a row.
+    abilities: Final = Abilities(
+        Recursion.COPIED,
+        Arrays.NONE,
+        copies=Copying.UNLESS_OFFSET,
+        pages=Pages(least=900, size=1_000, products=60_000),
+    )
 
     def __init__(self, path: str, *, read_only: bool = False) -> None:
         self.url = path

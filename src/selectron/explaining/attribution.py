@@ -27,7 +27,7 @@ from selectron.explaining.subject import Subject
 from selectron.features.kinds import EmbeddingFeature
 from selectron.features.rows import ROW
 from selectron.features.targets import NumberTarget
-from selectron.layouts.columns import element_name
+from selectron.layouts.placing import element_name
 from selectron.outputs import Output
 from selectron.prediction import (
     INDEX,

@@ -9,23 +9,27 @@ aggregation: for small networks over many rows.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from sqlglot import exp
 
 from selectron.combination import combination
-from selectron.layouts.scalars import REPEATING, scalar
+from selectron.layouts.placing import UNITS, Place, Placing, cells, extent_of
+from selectron.layouts.scalars import REPEATING, group, scalar
 from selectron.layouts.stages import Stage
 from selectron.program import operations as op
 from selectron.program.operations import Array
 from selectron.program.program import Program
-from selectron.program.tensor import BATCH, Shape, Tensor
+from selectron.program.tensor import BATCH, Tensor
+from selectron.repeated import Element, Index, Names, sum_of
 from selectron.sql import balanced, column, number
 
-__all__ = ["BATCH_ROWS", "ROW_IN_BATCH", "Lowered", "Phase", "element_name", "elements", "greatest", "lower"]
+__all__ = ["BATCH_ROWS", "ROW_IN_BATCH", "Lowered", "Phase", "greatest", "lower"]
 
 Expression = exp.Expr
 
@@ -35,6 +39,9 @@ ROW_IN_BATCH: Final = "row in batch"
 
 # Deeper expressions are cut into stages: engines and printers recurse.
 MOST_DEPTH: Final = 12
+# Elements that are the number of their unit.
+NOWHERE: Final = Names((), 1)
+BY_COLUMNS: Final = Placing()
 # A call of GREATEST takes no more arguments than the strictest engine allows.
 MOST_ARGUMENTS: Final = 100
 
@@ -56,30 +63,6 @@ class Lowered:
     outputs: Mapping[str, tuple[tuple[str, Expression], ...]]
 
 
-def elements(shape: Shape) -> Iterator[tuple[int, int]]:
-    """The places of a tensor's columns; along the batch axis there is one.
-
-    >>> list(elements(("batch", 2)))
-    [(0, 0), (0, 1)]
-    """
-    rows, units = (1 if extent == BATCH else int(extent) for extent in shape)
-    return ((i, j) for i in range(rows) for j in range(units))
-
-
-def element_name(name: str, shape: Shape, i: int, j: int) -> str:
-    """What the column of an element is called.
-
-    >>> element_name("w", (3, 2), 0, 1), element_name("b", (1, 2), 0, 1), element_name("r", (1, 1), 0, 0)
-    ('w[0,1]', 'b[1]', 'r')
-    """
-    rows, units = (1 if extent == BATCH else extent for extent in shape)
-    if rows == 1 and units == 1:
-        return name
-    if rows == 1:
-        return f"{name}[{j}]"
-    return f"{name}[{i}]" if units == 1 else f"{name}[{i},{j}]"
-
-
 # Written down wherever they are read: they compute nothing.
 LEAVES: Final = (op.Input, op.Constant, op.Range, op.Size, op.RowNumber)
 PASSING: Final = (op.Transpose, op.Broadcast, op.StopGradient)
@@ -92,14 +75,6 @@ def is_aggregate(tensor: Tensor) -> bool:
     if isinstance(operation, (op.Sum, op.Max)):
         return tensor.inputs[0].shape[operation.axis] == BATCH
     return isinstance(operation, op.MatMul) and tensor.inputs[0].shape[1] == BATCH
-
-
-def extent_of(shape: Shape, axis: int) -> int:
-    return 1 if shape[axis] == BATCH else int(shape[axis])
-
-
-def cells(shape: Shape) -> int:
-    return extent_of(shape, 0) * extent_of(shape, 1)
 
 
 def read_inputs(tensor: Tensor) -> Sequence[Tensor]:
@@ -125,11 +100,13 @@ def reads_of(reader: Tensor, place: int) -> int:
 class Lowering:
     """Lowers one program. Made for one use; :func:`lower` is its face."""
 
-    def __init__(self, program: Program, constants: Mapping[str, Array]) -> None:
+    def __init__(self, program: Program, constants: Mapping[str, Array], placing: Placing) -> None:
         self.program = program
         self.constants = constants
+        self.placing = placing
         # Whatever only gives its shape to another is not computed.
-        self.tensors = [tensor for tensor in program.tensors() if tensor in self.reached()]
+        reached = self.reached()
+        self.tensors = [tensor for tensor in program.tensors() if tensor in reached]
         self.phase = self.phases()
         self.named = self.choose_named()
         self.cut_depth()
@@ -137,6 +114,8 @@ class Lowering:
         self.levels: dict[Tensor, int] = {}
         self.reads: set[Tensor] = set()
         self.lines: dict[tuple[Tensor, int], tuple[str, ...] | None] = {}
+        # Of sums; those of elements come first.
+        self.indices = itertools.count(len(UNITS))
 
     def reached(self) -> set[Tensor]:
         found: set[Tensor] = set()
@@ -145,8 +124,21 @@ class Lowering:
             tensor = waiting.pop()
             if tensor not in found:
                 found.add(tensor)
-                waiting.extend(read_inputs(tensor))
+                waiting.extend(self.parts_of(tensor))
         return found
+
+    def parts_of(self, tensor: Tensor) -> Sequence[Tensor]:
+        """The tensors whose values a tensor reads: where it is the sum over one that is pages, that one."""
+        summed = self.summed(tensor)
+        return read_inputs(tensor) if summed is None else (summed,)
+
+    def summed(self, tensor: Tensor) -> Tensor | None:
+        """What a tensor is the sum over, both axes of it, if that is pages."""
+        inner = tensor.inputs[0] if tensor.operation == op.Sum(1) else tensor
+        if inner is tensor or inner.operation != op.Sum(0):
+            return None
+        (whole,) = inner.inputs
+        return None if self.placing.length(whole.shape) is None else whole
 
     # Where and what ---------------------------------------------------------------------------
 
@@ -154,7 +146,7 @@ class Lowering:
         """How many aggregations over the batch come before each tensor."""
         phase: dict[Tensor, int] = {}
         for tensor in self.tensors:
-            before = max((phase[part] for part in read_inputs(tensor)), default=0)
+            before = max((phase[part] for part in self.parts_of(tensor)), default=0)
             phase[tensor] = before + 1 if is_aggregate(tensor) else before
         return phase
 
@@ -172,7 +164,7 @@ class Lowering:
                 named.add(tensor)
             is_named = tensor in named
             read_in_rows = of_rows or is_aggregate(tensor) or (tensor in in_rows and not is_named)
-            for place, part in enumerate(read_inputs(tensor)):
+            for place, part in enumerate(self.parts_of(tensor)):
                 uses[part] += reads_of(tensor, place) * (1 if is_named else max(1, uses[tensor]))
                 if read_in_rows:
                     in_rows.add(part)
@@ -182,7 +174,7 @@ class Lowering:
         """Name tensors on the way where expressions would become too deep."""
         depth: dict[Tensor, int] = {}
         for tensor in self.tensors:
-            parts = read_inputs(tensor)
+            parts = self.parts_of(tensor)
             below = max((0 if part in self.named else depth[part] for part in parts), default=0)
             width = 0
             if isinstance(tensor.operation, (op.MatMul, op.Sum, op.Max, op.Gather)):
@@ -193,28 +185,27 @@ class Lowering:
 
     # Expressions ------------------------------------------------------------------------------
 
-    def value(self, tensor: Tensor, i: int, j: int) -> Expression:
+    def value(self, tensor: Tensor, i: Place, j: Place) -> Expression:
         """The element of a tensor at a place, of its own or of one that it is broadcast to."""
-        i = min(i, extent_of(tensor.shape, 0) - 1)
-        j = min(j, extent_of(tensor.shape, 1) - 1)
+        i, j = within(i, extent_of(tensor.shape, 0)), within(j, extent_of(tensor.shape, 1))
         if tensor in self.named:
             self.reads.add(tensor)
-            return column(element_name(self.names[tensor], tensor.shape, i, j))
+            return self.placing.read(self.names[tensor], tensor.shape, i, j)
         return self.compute(tensor, i, j)
 
-    def compute(self, tensor: Tensor, i: int, j: int) -> Expression:
+    def compute(self, tensor: Tensor, i: Place, j: Place) -> Expression:
         operation, inputs = tensor.operation, tensor.inputs
         if isinstance(operation, op.Elementwise):
             return scalar(operation, *(self.value(part, i, j) for part in inputs))
         if isinstance(operation, op.Input):
             known = self.constants.get(operation.name)
-            if known is not None:
+            if known is not None and isinstance(i, int) and isinstance(j, int):
                 return number(float(known[i, j]))
-            return column(element_name(operation.name, tensor.shape, i, j))
+            return self.placing.read(operation.name, tensor.shape, i, j)
         if isinstance(operation, op.Constant):
             return number(operation.value)
         if isinstance(operation, op.Range):
-            return number(float(j))
+            return number(float(j)) if isinstance(j, int) else Element(names=NOWHERE, i=0, j=j)
         if isinstance(operation, op.Size):
             return column(BATCH_ROWS)
         if isinstance(operation, op.RowNumber):
@@ -223,6 +214,9 @@ class Lowering:
             return self.value(inputs[0], j, i)
         if isinstance(operation, op.Broadcast):
             return self.value(inputs[0], i, j)
+        summed = self.summed(tensor)
+        if summed is not None:
+            return self.total_of(summed)
         if isinstance(operation, (op.Sum, op.Max)):
             return self.reduction(operation, inputs[0], i, j)
         if isinstance(operation, op.MatMul):
@@ -231,27 +225,43 @@ class Lowering:
             return self.gathered(inputs[0], inputs[1], j)
         raise op.ShapeError(f"{operation} has no SQL in the columns layout.")
 
-    def reduction(self, operation: op.Sum | op.Max, part: Tensor, i: int, j: int) -> Expression:
+    def reduction(self, operation: op.Sum | op.Max, part: Tensor, i: Place, j: Place) -> Expression:
         if part.shape[operation.axis] == BATCH:
             aggregate = exp.Sum if isinstance(operation, op.Sum) else exp.Max
             return aggregate(this=self.value(part, i, j))
         extent = int(part.shape[operation.axis])
-        values = [self.value(part, *((k, j) if operation.axis == 0 else (i, k))) for k in range(extent)]
-        return balanced(values) if isinstance(operation, op.Sum) else greatest(values)
 
-    def product(self, left: Tensor, right: Tensor, i: int, j: int) -> Expression:
-        def term(k: int) -> Expression:
+        def term(k: Place) -> Expression:
+            return self.value(part, *((k, j) if operation.axis == 0 else (i, k)))
+
+        if isinstance(operation, op.Sum):
+            return self.total(term, extent)
+        return greatest([term(k) for k in range(extent)])
+
+    def total_of(self, tensor: Tensor) -> Expression:
+        """The sum over both axes."""
+        found = self.placing.total(tensor.shape, partial(self.value, tensor))
+        if found is not None:
+            return found
+
+        def row(i: Place) -> Expression:
+            return self.total(lambda j: self.value(tensor, i, j), int(tensor.shape[1]))
+
+        return self.total(row, int(tensor.shape[0]))
+
+    def product(self, left: Tensor, right: Tensor, i: Place, j: Place) -> Expression:
+        def term(k: Place) -> Expression:
             factors = self.value(left, i, k), self.value(right, k, j)
             return scalar(op.Multiply(), *factors)
 
         if left.shape[1] == BATCH:
             return exp.Sum(this=term(0))
         known = self.constants.get(right.operation.name) if isinstance(right.operation, op.Input) else None
-        if known is not None:
+        if known is not None and isinstance(i, int) and isinstance(j, int):
             line = self.line(left, i)
             if line is not None:
                 return combination(line, known[:, j].tolist())
-        return balanced([term(k) for k in range(int(left.shape[1]))])
+        return self.total(term, int(left.shape[1]))
 
     def line(self, tensor: Tensor, i: int) -> tuple[str, ...] | None:
         """The columns of a row of a tensor, if it is in columns; found once for all units that read them."""
@@ -265,7 +275,14 @@ class Lowering:
             self.lines[tensor, i] = names if len(names) == len(values) else None
         return self.lines[tensor, i]
 
-    def gathered(self, table: Tensor, index: Tensor, j: int) -> Expression:
+    def total(self, term: Callable[[Place], Expression], extent: int) -> Expression:
+        """The sum of a term over an axis that is not the batch's."""
+        if self.placing.page is not None and extent > 1:
+            index = Index(next(self.indices))
+            return sum_of(group(term(index)), index, extent)
+        return balanced([term(k) for k in range(extent)])
+
+    def gathered(self, table: Tensor, index: Tensor, j: Place) -> Expression:
         branches = [
             exp.If(
                 this=exp.EQ(this=self.value(index, 0, 0), expression=number(float(entry))),
@@ -290,10 +307,7 @@ class Lowering:
             taken[label] += 1
             name = label if taken[label] == 1 else f"{label} {taken[label]}"
             self.reads = set()
-            made = [
-                (element_name(name, tensor.shape, i, j), self.compute(tensor, i, j))
-                for i, j in elements(tensor.shape)
-            ]
+            made = self.placing.made(name, tensor.shape, partial(self.compute, tensor))
             self.names[tensor] = name
             phase, of_rows = self.phase[tensor], BATCH in tensor.shape
             if is_aggregate(tensor):
@@ -306,10 +320,7 @@ class Lowering:
             self.levels[tensor] = level
             (rows if of_rows else once)[phase].setdefault(level, []).extend(made)
         outputs = {
-            name: tuple(
-                (element_name(name, tensor.shape, i, j), self.value(tensor, i, j))
-                for i, j in elements(tensor.shape)
-            )
+            name: tuple(self.placing.made(name, tensor.shape, partial(self.value, tensor)))
             for name, tensor in self.program.outputs.items()
         }
         phases = tuple(
@@ -321,6 +332,11 @@ class Lowering:
     def chain_of(self, tensor: Tensor) -> tuple[int, bool] | None:
         """The phase whose stages hold a tensor, and whether these are over rows; None for aggregates."""
         return None if is_aggregate(tensor) else (self.phase[tensor], BATCH in tensor.shape)
+
+
+def within(place: Place, extent: int) -> Place:
+    """A place along an axis of this extent; an axis of extent 1 is repeated."""
+    return min(place, extent - 1) if isinstance(place, int) else 0 if extent == 1 else place
 
 
 def in_order(stages: Mapping[int, list[tuple[str, Expression]]]) -> tuple[Stage, ...]:
@@ -337,13 +353,17 @@ def greatest(values: Sequence[Expression]) -> Expression:
     return exp.Anonymous(this="greatest", expressions=list(values))
 
 
-def lower(program: Program, constants: Mapping[str, Array] | None = None) -> Lowered:
+def lower(
+    program: Program, constants: Mapping[str, Array] | None = None, placing: Placing = BY_COLUMNS
+) -> Lowered:
     """A program as phases of stages over columns.
 
     Parameters
     ----------
     constants
-        Inputs that are written down as numbers, not read from columns.
+        Inputs that are written down as numbers, not read from columns; only where nothing is paged.
+    placing
+        How tensors of one row are columns.
 
     Examples
     --------
@@ -355,4 +375,4 @@ def lower(program: Program, constants: Mapping[str, Array] | None = None) -> Low
     >>> [(name, value.sql("duckdb")) for name, value in lowered.outputs["y"]]
     [('y', '"sum"')]
     """
-    return Lowering(program, constants or {}).run()
+    return Lowering(program, constants or {}, placing).run()

@@ -26,10 +26,13 @@ from selectron.layouts.base import (
     numbered_batches,
     running,
 )
-from selectron.layouts.columns import BATCH_ROWS, ROW_IN_BATCH, Lowered, element_name, elements, lower
+from selectron.layouts.columns import BATCH_ROWS, ROW_IN_BATCH, Lowered, lower
+from selectron.layouts.placing import Placing, element_name, elements, extent_of, paged
 from selectron.layouts.stages import Stage, read_by, select
+from selectron.layouts.storage import union_all
 from selectron.program.operations import Array
 from selectron.program.tensor import BATCH, Shape
+from selectron.repeated import Repeated
 from selectron.sql import cast, column, integer, number, text
 
 __all__ = ["ColumnsLayout", "unpivoted"]
@@ -54,24 +57,32 @@ class ColumnsLayout:
 
     `in_line` if each relation may be read once only, as where a reference to a CTE expands it anew: then the
     state travels along with the rows. `with_rows` if a batch also holds its rows as an array, for recursive
-    terms that may aggregate nothing else.
+    terms that may aggregate nothing else. `page` is how many numbers an array has at most where tensors of
+    one row are arrays, for states of more numbers than the engine takes columns.
     """
 
     step: Step
     in_line: bool = False
     with_rows: bool = False
+    page: int | None = None
 
     keyed: Final = False
 
     @cached_property
     def lowered(self) -> Lowered:
         """The program as phases."""
-        return lower(self.step.program)
+        return lower(self.step.program, placing=self.placing)
+
+    @property
+    def placing(self) -> Placing:
+        """How tensors become columns."""
+        return Placing(self.page)
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """``tick``, the elements of the state, the logged values, and whether the step ended an epoch."""
-        names = (name for part, shape in self.step.state.items() for name in names_of(part, shape))
+        placing = self.placing
+        names = (name for part, shape in self.step.state.items() for name in placing.columns(part, shape))
         return (TICK, *names, *self.step.logs, ENDED)
 
     # Tables -----------------------------------------------------------------------------------
@@ -113,6 +124,11 @@ class ColumnsLayout:
         row: dict[str, Expression] = {TICK: cast(integer(tick), "bigint")}
         for part, array in values.items():
             shape = self.step.state[part]
+            page = self.placing.length(shape)
+            if page is not None:
+                pages = [array_of_numbers(values) for values in paged(array.reshape(-1).tolist(), page)]
+                row |= zip(self.placing.columns(part, shape), pages, strict=True)
+                continue
             row |= {
                 element_name(part, shape, i, j): cast(number(float(array[i, j])), "double")
                 for i, j in elements(shape)
@@ -127,6 +143,12 @@ class ColumnsLayout:
         """The row of the greatest tick."""
         fresh: dict[str, Expression] = {name: cast(exp.Null(), "double") for name in self.step.logs}
         fresh[ENDED] = cast(number(0.0), "double")
+        # An array in a table may be compressed: unpacked here, once, it is not for each element that is read.
+        for part, shape in self.step.state.items():
+            if self.placing.length(shape) is not None:
+                for name in self.placing.columns(part, shape):
+                    parts = [column(name), array_of_numbers([])]
+                    fresh[name] = exp.Anonymous(this="array_cat", expressions=parts)
         expressions = [
             exp.alias_(fresh[name], name, quoted=True) if name in fresh else column(name)
             for name in self.columns
@@ -158,7 +180,7 @@ class ColumnsLayout:
     @cached_property
     def links(self) -> tuple[Link, ...]:
         """The relations between the first, which has the batch's number, and the last, the next state."""
-        return tuple(links_of(self.lowered))
+        return tuple(links_of(self.lowered, self.page))
 
     @cached_property
     def carried(self) -> tuple[tuple[str, ...], ...]:
@@ -179,6 +201,12 @@ class ColumnsLayout:
                 found.append(())
         return tuple(reversed(found))
 
+    @property
+    def width(self) -> int:
+        """How many columns the widest relation of rows has."""
+        pairs = zip(self.links, self.carried, strict=False)
+        return max((len(carried) + len(link.columns) for link, carried in pairs if link.of_rows), default=0)
+
     @cached_property
     def row_names(self) -> set[str]:
         """All that is a column of rows: what the batch feeds, and what relations of rows add."""
@@ -189,7 +217,12 @@ class ColumnsLayout:
     def fed(self) -> set[str]:
         """The columns of a row of the batch that the program reads."""
         inputs = self.step.program.inputs
-        fed = {name for part, shape in inputs.items() if shape[0] == BATCH for name in names_of(part, shape)}
+        fed = {
+            name
+            for part, shape in inputs.items()
+            if shape[0] == BATCH
+            for name in Placing().columns(part, shape)
+        }
         return fed | {ROW_IN_BATCH}
 
     def term(self, state: exp.Table, tables: Tables, until: Expression) -> exp.Query:
@@ -247,11 +280,19 @@ class ColumnsLayout:
 
     def cells(self, result: exp.Table, name: str, labels: Mapping[str, str]) -> exp.Query:
         """A tensor of the last state as rows."""
-        if name == TICK:
-            places, shape = [(0, 0)], (1, 1)
-        else:
-            shape = self.step.state[name]  # type: ignore[assignment]
-            places = list(elements(shape))
+        shape: Shape = (1, 1) if name == TICK else self.step.state[name]
+        page = self.placing.length(shape)
+        if page is not None:
+            names = self.placing.columns(name, shape)
+            firsts = range(0, page * len(names), page)
+            units = extent_of(shape, 1)
+            return union_all(
+                [
+                    unnested(result, own, first, units, labels)
+                    for own, first in zip(names, firsts, strict=True)
+                ]
+            )
+        places = list(elements(shape))
         return unpivoted(
             result,
             [(i, j, column(element_name(name, shape, i, j), "state")) for i, j in places],
@@ -270,10 +311,6 @@ class ColumnsLayout:
             .from_(result.copy())
             .where(ended)
         )
-
-
-def names_of(part: str, shape: Shape) -> list[str]:
-    return [element_name(part, shape, i, j) for i, j in elements(shape)]
 
 
 def unpivoted(
@@ -303,6 +340,31 @@ def unpivoted(
     return exp.select(*expressions).from_(row.subquery("state")).join(places, join_type="cross")
 
 
+def array_of_numbers(values: Sequence[float]) -> Expression:
+    """An array of numbers as a literal."""
+    type_ = exp.DataType(
+        this=exp.DataType.Type.ARRAY, expressions=[exp.DataType.build("double")], nested=True
+    )
+    return exp.Cast(this=text("{" + ",".join(map(repr, values)) + "}"), to=type_)
+
+
+def unnested(result: exp.Table, page: str, first: int, units: int, labels: Mapping[str, str]) -> exp.Select:
+    """A page of the last state as rows of row, col and value, from the tensor's element `first` on."""
+    length = exp.Anonymous(this="cardinality", expressions=[column(page)])
+    last = exp.Sub(this=exp.Add(this=integer(first), expression=length), expression=integer(1))
+    series = exp.Anonymous(this="generate_series", expressions=[integer(first), last])
+    values = exp.Anonymous(this="unnest", expressions=[column(page)])
+    pairs = exp.select(
+        exp.alias_(values, "value", quoted=True), exp.alias_(series, "place", quoted=True)
+    ).from_(result.copy())
+    return exp.select(
+        *(exp.alias_(text(value), label, quoted=True) for label, value in labels.items()),
+        exp.alias_(exp.IntDiv(this=column("place"), expression=integer(units)), "row", quoted=True),
+        exp.alias_(exp.Mod(this=column("place"), expression=integer(units)), "col", quoted=True),
+        column("value"),
+    ).from_(pairs.where(latest(result)).subquery("places", copy=False), copy=False)
+
+
 @dataclass(frozen=True)
 class Link:
     """A relation of the chain: columns made of those of relations before it.
@@ -316,17 +378,40 @@ class Link:
     grouped: bool = False
 
 
-def links_of(lowered: Lowered) -> list[Link]:
-    """The relations of a step but for the first and the last, in order."""
+def links_of(lowered: Lowered, most: int | None = None) -> list[Link]:
+    """The relations of a step but for the first and the last, in order.
+
+    `most` is how many sums a relation has at most.
+    """
     found: list[Link] = []
     for number_, phase in enumerate(lowered.phases):
         found += [Link(f"once_{number_}_{k}", stage.columns) for k, stage in enumerate(phase.once)]
         found += [
             Link(f"rows_{number_}_{k}", stage.columns, of_rows=True) for k, stage in enumerate(phase.rows)
         ]
-        if phase.sums:
-            found.append(Link(f"sums_{number_}", phase.sums, grouped=True))
+        groups = grouped(phase.sums, most)
+        for k, group in enumerate(groups):
+            name = f"sums_{number_}" if len(groups) == 1 else f"sums_{number_}_{k}"
+            found.append(Link(name, tuple(group), grouped=True))
     return found
+
+
+def grouped(
+    sums: Sequence[tuple[str, Expression]], most: int | None
+) -> list[Sequence[tuple[str, Expression]]]:
+    """Sums in groups of at most so many, none if there are none."""
+    if most is None:
+        return [sums] if sums else []
+    groups: list[list[tuple[str, Expression]]] = []
+    room = 0
+    for name, value in sums:
+        count = len(value.args["places"]) if isinstance(value, Repeated) else 1
+        if count > room:
+            groups.append([])
+            room = most
+        groups[-1].append((name, value))
+        room -= count
+    return [*groups]
 
 
 class Chain:

@@ -9,12 +9,13 @@ from sqlglot import exp
 
 from selectron.combination import Combination
 from selectron.program import operations as op
+from selectron.repeated import Repeated
 from selectron.sql import cast, integer, number
 
-__all__ = ["REPEATING", "scalar"]
+__all__ = ["REPEATING", "group", "scalar"]
 
 Expression = exp.Expr
-COMPOUND: Final = (exp.Binary, exp.Neg, Combination)
+COMPOUND: Final = (exp.Binary, exp.Neg, Combination, Repeated)
 
 
 def group(expression: Expression) -> Expression:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from selectron.combination import Combination
+from selectron.repeated import Element
 from selectron.sql import column
 
 __all__ = ["Stage", "carry", "chained", "read_by", "select"]
@@ -46,8 +47,11 @@ def read_by(expressions: Iterable[Expression]) -> set[str]:
     """The columns that some expressions read."""
     names = set[str]()
     for expression in expressions:
-        for found in expression.find_all(exp.Column, Combination):
-            names.update(found.args["columns"] if isinstance(found, Combination) else (found.name,))
+        for found in expression.find_all(exp.Column, Combination, Element):
+            if isinstance(found, Element):
+                names.update(found.args["names"].columns)
+            else:
+                names.update(found.args["columns"] if isinstance(found, Combination) else (found.name,))
     return names
 
 
