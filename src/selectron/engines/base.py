@@ -31,6 +31,7 @@ __all__ = [
     "Relation",
     "Row",
     "SqlFunction",
+    "Vectors",
 ]
 
 Row = tuple[Any, ...]
@@ -72,6 +73,7 @@ class Limits:
     """What the engine refuses, known before anything is run; None means no limit that matters."""
 
     columns: int | None = None
+    targets: int | None = None
     expression_depth: int | None = None
     statement_bytes: int | None = None
     arguments: int | None = None
@@ -116,6 +118,15 @@ class Arrays(StrEnum):
     NONE = "none"
 
 
+class Vectors(StrEnum):
+    """Whether there are vectors and inner products of them, as pgvector has; else what is missing."""
+
+    READY = ""
+    NONE = "it has no vectors"
+    ABSENT = "the extension pgvector is not installed on the server"
+    UNCREATED = "the database does not have the extension pgvector yet"
+
+
 class Copying(StrEnum):
     """Whether expressions of a query are copied into what reads it, to be computed each time; the remedy."""
 
@@ -135,6 +146,7 @@ class Abilities:
     expands: bool = False
     # Whether several statements and loops over them can be sent as one text.
     scripts: bool = False
+    vectors: Vectors = Vectors.NONE
 
 
 class Engine(Protocol):

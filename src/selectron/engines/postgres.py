@@ -1,4 +1,4 @@
-"""PostgreSQL, through psycopg; nothing has to be installed in the server."""
+"""PostgreSQL, through psycopg; nothing has to be installed in the server, and pgvector is used on demand."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from selectron.engines.base import (
     Relation,
     Row,
     SqlFunction,
+    Vectors,
 )
 from selectron.engines.files import is_file, rows_of
 from selectron.engines.tables import SchemaTables
@@ -159,12 +160,15 @@ class Postgres(SchemaTables, NoFunctions):
     dialect: Final = "postgres"
     own_schema: ClassVar = "pg_temp"
     # A row of a table fits into a page of 8 KB: of numbers, a thousand.
-    limits: Final = Limits(columns=1_000, arguments=100)
-    abilities: Final = Abilities(Recursion.COPIED, Arrays.NONE, copies=Copying.UNLESS_OFFSET)
+    limits: Final = Limits(columns=1_000, targets=1_600, arguments=100)
 
     def __init__(self, path: str, *, read_only: bool = False) -> None:
         self.url = path
         self.connection = open_connection(path, read_only=read_only)
+        vectors = reach_vectors(self.connection)
+        self.abilities = Abilities(
+            Recursion.COPIED, Arrays.NONE, copies=Copying.UNLESS_OFFSET, vectors=vectors
+        )
         self.path = str(self.connection.info.dbname)
         self.read_only = read_only or self.must_not_write()
         self.frame_numbers = itertools.count(1)
@@ -424,6 +428,24 @@ def open_connection(url: str, *, read_only: bool) -> psycopg.Connection[Row]:
         raise EngineError(
             f"There is no connection to PostgreSQL: {first_line(error)}", hint="Check the URL and the server."
         ) from error
+
+
+def reach_vectors(connection: psycopg.Connection[Row]) -> Vectors:
+    """Whether the database has pgvector; if so, its schema is the last of the session's search path.
+
+    Administrators put extensions where they like, and types and functions are called by their names alone.
+    """
+    query = """
+        SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'vector'),
+            set_config('search_path', concat_ws(', ', NULLIF(current_setting('search_path'), ''), (
+                SELECT quote_ident(nspname) FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace
+                WHERE extname = 'vector' AND nspname <> ALL (current_schemas(true)))), false)
+    """
+    found = connection.execute(query).fetchone()
+    if found and found[0]:
+        return Vectors.READY
+    query = "SELECT FROM pg_available_extensions WHERE name = 'vector'"
+    return Vectors.ABSENT if connection.execute(query).fetchone() is None else Vectors.UNCREATED
 
 
 def translate(error: psycopg.Error) -> EngineError:
