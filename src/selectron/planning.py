@@ -45,7 +45,9 @@ class LayoutName(StrEnum):
 
 
 # Layouts that are used on the user's word alone, and why.
-ASKED_FOR: Final[Mapping[LayoutName, str]] = {LayoutName.VECTORS: "in single precision, so only if asked for"}
+ASKED_FOR: Final[Mapping[LayoutName, str]] = {
+    LayoutName.VECTORS: "with products in single precision, so only if asked for"
+}
 # What to do where vectors are missing. Extensions are never created here: they outlive a training.
 CREATE_EXTENSION: Final = "let a superuser run CREATE EXTENSION vector in this database, and connect again"
 REMEDIES: Final[Mapping[Vectors, str]] = {
@@ -238,22 +240,24 @@ def choose(
     problems: dict[LayoutName, str] = {}
     reasons = []
     for name in LayoutName:
-        if name in ASKED_FOR and name is not layout and gap_of(abilities, name, wanted) is not None:
-            # Nobody asked, and there is nothing to ask for.
-            continue
+        waits = name in ASKED_FOR and name is not layout
         tried = wanted
         problem = gap_of(abilities, name, tried)
         if problem is not None and strategy is None:
             tried = StrategyName.STEPWISE
             problem = gap_of(abilities, name, tried)
-        problem = problem or limit_of(name, step, limits, plan.size)
+        if waits and problem is not None:
+            continue
+        if not waits:
+            problem = problem or limit_of(name, step, limits, plan.size)
         if problem is not None:
             problems[name] = problem
             reasons.append(f"{name}: {problem}")
             continue
         seconds = COSTS[name][abilities.arrays].seconds(cells, units, products)
         line = f"{name}, {tried}: about {seconds * 1000:.3g} ms a step"
-        if name is not layout and name in ASKED_FOR:
+        if waits:
+            # Not to be chosen, but to be known of.
             reasons.append(f"{line}, {ASKED_FOR[name]}")
             continue
         found[name, tried] = seconds

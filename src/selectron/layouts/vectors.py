@@ -61,7 +61,7 @@ MOST_DIMENSIONS: Final = 16_000
 # Rows that are longer than 2 KB are stored elsewhere: read once, not by every product.
 MOST_IN_PLACE: Final = 480
 # The table of a batch's inputs by unit, vectors over its rows; its column of units, and of vectors.
-UNITS: Final = "selectron_units"
+UNITS: Final = "selectron_vectors"
 UNIT: Final = "unit"
 VALUES: Final = "values"
 INPUT: Final = "input"
