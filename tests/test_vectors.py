@@ -176,8 +176,8 @@ def test_wide_rows_and_long_batches_are_read_where_they_are_stored(engines: Call
     }
     models = []
     for name, series in (("duckdb", "range(1, 41)"), ("postgres", "generate_series(1, 40)")):
-        layout = {"layout": "vectors", "strategy": "stepwise"} if name == "postgres" else {}
-        models.append(Database(engines(name)).train(query.format(series), "y", **options, **layout))
+        options |= {"layout": "vectors", "strategy": "stepwise"} if name == "postgres" else {}
+        models.append(Database(engines(name)).train(query.format(series), "y", **options))
     near(models[1], models[0])
 
 
