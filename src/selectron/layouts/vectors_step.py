@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
 
 from sqlglot import exp
 
@@ -29,16 +28,14 @@ from selectron.layouts.storage import union_all
 from selectron.layouts.vectors import (
     INPUT,
     MOST_DIMENSIONS,
-    PLACE,
     UNIT,
     UNITS,
     VALUES,
     Placed,
-    clamped,
     lower,
     packed_name,
-    vector,
 )
+from selectron.layouts.vectors_lists import PLACE, clamped, quoted, vector
 from selectron.program.operations import Array
 from selectron.program.tensor import BATCH
 from selectron.sql import cast, column, integer, number, text
@@ -170,8 +167,8 @@ class VectorsLayout(ColumnsLayout):
             zero = (exp.alias_(integer(0), place, quoted=True) for place in ("row", "col"))
             value = exp.alias_(cast(column("list"), "double"), "value", quoted=True)
             return exp.select(*own, *zero, value).from_(last.subquery("last", copy=False), copy=False)
-        alias = exp.TableAlias(this=identifier("cells"), columns=[identifier("value")])
-        cells = exp.Unnest(expressions=[column("list")], alias=alias, offset=identifier(PLACE))
+        alias = exp.TableAlias(this=quoted("cells"), columns=[quoted("value")])
+        cells = exp.Unnest(expressions=[column("list")], alias=alias, offset=quoted(PLACE))
         # By units: a unit's values for all rows, then the next unit's.
         place = exp.paren(exp.Sub(this=column(PLACE), expression=integer(1)), copy=False)
         return (
@@ -186,13 +183,6 @@ class VectorsLayout(ColumnsLayout):
         )
 
 
-DOUBLES: Final = "double[]"
-
-
-def identifier(name: str) -> exp.Identifier:
-    return exp.to_identifier(name, quoted=True)
-
-
 def literal(array: Array) -> Expression:
     """A number, or a list of the units one after another.
 
@@ -203,7 +193,7 @@ def literal(array: Array) -> Expression:
     if array.size == 1:
         return cast(number(float(array[0, 0])), "double")
     numbers = ",".join(map(repr, array.T.reshape(-1).tolist()))
-    return exp.cast(text(f"{{{numbers}}}"), DOUBLES)
+    return exp.cast(text(f"{{{numbers}}}"), "double[]")
 
 
 def turned(
@@ -226,8 +216,8 @@ def turned(
         column(BATCH_NUMBER), exp.alias_(exp.Array(expressions=vectors), "vectors", quoted=True)
     ).from_(encoded.subquery("encoded", copy=False), copy=False)
     gathered = gathered.group_by(column(BATCH_NUMBER), copy=False)
-    alias = exp.TableAlias(this=identifier("units"), columns=[identifier(VALUES)])
-    unnested = exp.Unnest(expressions=[column("vectors")], alias=alias, offset=identifier(UNIT))
+    alias = exp.TableAlias(this=quoted("units"), columns=[quoted(VALUES)])
+    unnested = exp.Unnest(expressions=[column("vectors")], alias=alias, offset=quoted(UNIT))
     return (
         exp.select(
             exp.alias_(text(name), INPUT, quoted=True), column(BATCH_NUMBER), column(UNIT), column(VALUES)
