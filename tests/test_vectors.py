@@ -10,15 +10,23 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
+from sqlglot import exp
 
 import selectron
 from selectron.database import Database
 from selectron.engines.base import Engine, Vectors
 from selectron.engines.postgres import Postgres
 from selectron.errors import DivergenceError, EngineError
+from selectron.layouts.base import BatchColumns, BatchPlan, Step
+from selectron.layouts.storage import union_all
 from selectron.layouts.vectors import MOST_DIMENSIONS, lower
-from selectron.program.operations import ShapeError, input_, matmul, transpose
+from selectron.layouts.vectors_step import VectorsLayout
+from selectron.program import operations as op
+from selectron.program.evaluate import evaluate
 from selectron.program.program import Program
+from selectron.program.tensor import BATCH
+from selectron.sql import column, integer, number
+from selectron.strategies.nested import nested_query
 
 OPTIONS: dict[str, Any] = {"network": selectron.MLP([4, 3]), "epochs": 3, "batch_size": 64, "seed": 1}
 # As near as single precision comes after a few dozen steps.
@@ -109,8 +117,6 @@ def test_the_whole_training_is_one_statement(engines: Callable[[str], Engine], p
 
 
 def selectron_rows(engine: Engine, source: str) -> Any:
-    from sqlglot import exp
-
     return exp.select("*").from_(engine.relation(source).source)
 
 
@@ -181,8 +187,64 @@ def test_wide_rows_and_long_batches_are_read_where_they_are_stored(engines: Call
     near(models[1], models[0])
 
 
+def test_operations_on_lists_agree_with_the_numpy_evaluation(engines: Callable[[str], Engine]) -> None:
+    """Also those that no network has: sums along one axis, lists that are broadcast to larger ones."""
+    generator = np.random.default_rng(0)
+    shapes: dict[str, tuple[int, int]] = {"w": (3, 2), "b": (1, 2), "c": (3, 1), "s": (1, 1), "r": (1, 4)}
+    values = {name: generator.normal(size=shape) for name, shape in shapes.items()}
+    w, b, c, s, _ = (op.input_(name, shape) for name, shape in shapes.items())
+    x, target = op.input_("features", (BATCH, 2)), op.input_("target", (BATCH, 1))
+    rows = op.matmul(op.multiply(x, b), op.transpose(w))
+    outputs = {
+        "w": op.where(op.less(b, w), op.add(op.multiply(w, c), b), op.maximum(w, op.range_(2))),
+        "b": op.add(op.add(op.sum_(w, 0), op.max_(w, 0)), op.sum_(op.multiply(x, target), 0)),
+        "c": op.add(op.sum_(w, 1), op.max_(w, 1)),
+        "s": op.multiply(op.sum_(w), op.max_(op.max_(w, 0), 1)),
+        "r": op.add(op.multiply(op.range_(4), s), op.sum_(op.sum_(rows, 1), 0)),
+    }
+    program = Program(outputs)
+    layout = VectorsLayout(Step(program, shapes, 1))
+    feeds = {"features": generator.normal(size=(5, 2)), "target": generator.normal(size=(5, 1))}
+    expected = evaluate(program, {**values, **feeds})
+    cells = np.hstack([feeds["features"], feeds["target"]])
+    given = union_all(
+        [
+            exp.select(
+                *(
+                    exp.alias_(exp.cast(number(value), "double"), name, quoted=True)
+                    for name, value in zip(
+                        "xyt", (*feeds["features"][row], *feeds["target"][row]), strict=True
+                    )
+                ),
+                exp.alias_(integer(row), "position", quoted=True),
+                exp.alias_(exp.false(), "held", quoted=True),
+            )
+            for row in range(5)
+        ]
+    )
+    engine = engines("postgres")
+    engine.create_temporary("given", given)
+    columns = BatchColumns([column("x"), column("y")], [column("t")])
+    tables = layout.tables(
+        engine.temporary("given"), columns, BatchPlan(5, 0, 5), held_out="held", position="position"
+    )
+    for name, query in tables.items():
+        engine.create_temporary(name, query(engine.temporary))
+    engine.create_temporary("now", layout.initial(values, 0))
+    now, tables_of = engine.temporary("now"), engine.temporary
+    copies = engine.abilities.copies
+    engine.create_temporary(
+        "next", nested_query(layout, state=now, tables=tables_of, until=integer(1), steps=1, copies=copies)
+    )
+    for name, shape in shapes.items():
+        found = np.full(shape, np.nan)
+        for _, row, col, value in engine.rows(layout.cells(engine.temporary("next"), name, {"name": name})):
+            found[int(row), int(col)] = value
+        np.testing.assert_allclose(found, expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
 def test_a_shape_that_no_network_has_is_refused() -> None:
-    x, w = input_("x", ("batch", 2)), input_("w", (2, 2))
-    for output in (matmul(w, w), transpose(w), matmul(x, transpose(x))):
-        with pytest.raises(ShapeError, match="has no SQL in the vectors layout"):
+    x, w = op.input_("x", (BATCH, 2)), op.input_("w", (2, 2))
+    for output in (op.matmul(w, w), op.transpose(w), op.sum_(op.matmul(x, op.transpose(x)))):
+        with pytest.raises(op.ShapeError, match="has no SQL in the vectors layout"):
             lower(Program({"y": output}))
