@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -149,6 +150,25 @@ def test_without_the_extension_it_says_what_to_do(engines: Callable[[str], Engin
         assert not engine.execute("SELECT FROM pg_extension WHERE extname = 'vector'").fetchall()
 
 
+def test_an_old_extension_is_to_be_updated(engines: Callable[[str], Engine], penguins: str) -> None:
+    made = "CREATE EXTENSION vector", "UPDATE pg_extension SET extversion = '0.6.2' WHERE extname = 'vector'"
+    with (
+        empty_database(engines("postgres"), *made) as engine,
+        pytest.raises(EngineError, match=r"before 0\.7.*ALTER EXTENSION vector UPDATE"),
+    ):
+        trained(engine, penguins, layout="vectors")
+
+
+def test_a_server_without_the_extension_says_what_to_install(
+    engines: Callable[[str], Engine], penguins: str
+) -> None:
+    engine = engines("postgres")
+    assert isinstance(engine, Postgres)
+    engine.abilities = replace(engine.abilities, vectors=Vectors.ABSENT)
+    with pytest.raises(EngineError, match="install pgvector on the server, let a superuser"):
+        trained(engine, penguins, layout="vectors")
+
+
 def test_the_extension_may_be_in_any_schema(engines: Callable[[str], Engine], penguins: str) -> None:
     made = ('CREATE SCHEMA "Ext, s"', 'CREATE EXTENSION vector SCHEMA "Ext, s"')
     with empty_database(engines("postgres"), *made) as engine:
@@ -212,9 +232,7 @@ def test_operations_on_lists_agree_with_the_numpy_evaluation(engines: Callable[[
             exp.select(
                 *(
                     exp.alias_(exp.cast(number(value), "double"), name, quoted=True)
-                    for name, value in zip(
-                        "xyt", (*feeds["features"][row], *feeds["target"][row]), strict=True
-                    )
+                    for name, value in zip("xyt", cells[row], strict=True)
                 ),
                 exp.alias_(integer(row), "position", quoted=True),
                 exp.alias_(exp.false(), "held", quoted=True),

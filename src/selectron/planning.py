@@ -52,6 +52,7 @@ ASKED_FOR: Final[Mapping[LayoutName, str]] = {
 CREATE_EXTENSION: Final = "let a superuser run CREATE EXTENSION vector in this database, and connect again"
 REMEDIES: Final[Mapping[Vectors, str]] = {
     Vectors.UNCREATED: f"To have it, {CREATE_EXTENSION}",
+    Vectors.OLD: "Let a superuser run ALTER EXTENSION vector UPDATE in this database, and connect again",
     Vectors.ABSENT: f"To have it, install pgvector on the server, {CREATE_EXTENSION}",
 }
 

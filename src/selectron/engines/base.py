@@ -125,6 +125,7 @@ class Vectors(StrEnum):
     NONE = "it has no vectors"
     ABSENT = "the extension pgvector is not installed on the server"
     UNCREATED = "the database does not have the extension pgvector yet"
+    OLD = "the database has a pgvector before 0.7"
 
 
 class Copying(StrEnum):

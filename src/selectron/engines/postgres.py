@@ -41,6 +41,8 @@ Expression = exp.Expr
 QUERY_WORDS: Final = ("select", "with", "values", "table", "(")
 # Longer names are cut by the server without a word.
 LONGEST_NAME: Final = 63
+# The first pgvector that has `subvector`.
+OLDEST_VECTORS: Final = (0, 7)
 
 # ----------------------------------------------------------------------------------------- spelling
 
@@ -436,14 +438,15 @@ def reach_vectors(connection: psycopg.Connection[Row]) -> Vectors:
     Administrators put extensions where they like, and types and functions are called by their names alone.
     """
     query = """
-        SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'vector'),
-            set_config('search_path', concat_ws(', ', NULLIF(current_setting('search_path'), ''), (
-                SELECT quote_ident(nspname) FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace
-                WHERE extname = 'vector' AND nspname <> ALL (current_schemas(true)))), false)
+        SELECT regexp_replace(extversion, '[^0-9.].*$', ''),
+            set_config('search_path', concat_ws(', ', NULLIF(current_setting('search_path'), ''), CASE
+                WHEN nspname <> ALL (current_schemas(true)) THEN quote_ident(nspname) END), false)
+        FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace WHERE extname = 'vector'
     """
     found = connection.execute(query).fetchone()
-    if found and found[0]:
-        return Vectors.READY
+    if found is not None:
+        version = tuple(int(part) for part in found[0].split(".") if part)
+        return Vectors.READY if version >= OLDEST_VECTORS else Vectors.OLD
     query = "SELECT FROM pg_available_extensions WHERE name = 'vector'"
     return Vectors.ABSENT if connection.execute(query).fetchone() is None else Vectors.UNCREATED
 
