@@ -145,7 +145,7 @@ COSTS: Final[dict[LayoutName, dict[Arrays, Cost]]] = {
         Arrays.FUNCTIONS: Cost(3e-3, 2e-5, 1.6e-6, 1e-7),
     },
     LayoutName.RELATIONS: dict.fromkeys(Arrays, Cost(6e-3, 2e-6, 2e-7, 1.5e-7)),
-    LayoutName.VECTORS: dict.fromkeys(Arrays, Cost(3e-3, 1e-6, 4e-7, 1e-9)),
+    LayoutName.VECTORS: dict.fromkeys(Arrays, Cost(1.5e-3, 6e-7, 2e-7, 6e-10)),
 }
 
 
