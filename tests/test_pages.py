@@ -12,7 +12,7 @@ from sqlglot import exp
 import selectron
 from selectron.database import Database
 from selectron.engines.base import Engine
-from selectron.engines.postgres import Postgres
+from selectron.engines.postgres import ABILITIES, Postgres
 from selectron.layouts.base import BatchPlan, Step
 from selectron.network import MLP
 from selectron.planning import LayoutName, StrategyName, choose
@@ -50,7 +50,7 @@ def step_of(features: int, network: MLP, classes: int) -> Step:
 def test_the_layout_of_a_network(shape: tuple[int, int, int], rows: int, layout: LayoutName) -> None:
     features, hidden, classes = shape
     step = step_of(features, MLP([hidden]), classes)
-    chosen = choose(Postgres.abilities, Postgres.limits, step, BatchPlan(rows, 0, rows))
+    chosen = choose(ABILITIES, Postgres.limits, step, BatchPlan(rows, 0, rows))
     assert (chosen.layout, chosen.strategy) == (layout, StrategyName.RECURSIVE)
 
 

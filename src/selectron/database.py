@@ -207,6 +207,8 @@ class Database:
             A model to start from, of the same shape.
         layout
             ``"arrays"``, ``"columns"`` or ``"relations"``; by default the cheapest that the engine can run.
+            ``"vectors"``, on PostgreSQL with pgvector, is used on your word alone: products have single
+            precision.
         strategy
             ``"recursive"``, ``"nested"`` or ``"stepwise"``; recursive by default, where it runs.
         steps

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from selectron.engines.base import Abilities, Arrays, Engine, Limits, Pages, Recursion
+from selectron.engines.base import Abilities, Arrays, Engine, Limits, Pages, Recursion, Vectors
 from selectron.errors import ConfigurationError, EngineError
 from selectron.layouts.arrays_step import ListsLayout
 from selectron.layouts.base import BatchPlan, Layout, Step
@@ -14,6 +15,7 @@ from selectron.layouts.columns_step import ColumnsLayout
 from selectron.layouts.functions import AGGREGATES, FUNCTIONS
 from selectron.layouts.functions_step import FunctionsLayout
 from selectron.layouts.relations_step import RelationsLayout
+from selectron.layouts.vectors_step import VectorsLayout
 from selectron.program.operations import MatMul
 from selectron.program.tensor import BATCH
 
@@ -39,6 +41,20 @@ class LayoutName(StrEnum):
     ARRAYS = "arrays"
     COLUMNS = "columns"
     RELATIONS = "relations"
+    VECTORS = "vectors"
+
+
+# Layouts that are used on the user's word alone, and why.
+ASKED_FOR: Final[Mapping[LayoutName, str]] = {
+    LayoutName.VECTORS: "with products in single precision, so only if asked for"
+}
+# What to do where vectors are missing. Extensions are never created here: they outlive a training.
+CREATE_EXTENSION: Final = "let a superuser run CREATE EXTENSION vector in this database, and connect again"
+REMEDIES: Final[Mapping[Vectors, str]] = {
+    Vectors.UNCREATED: f"To have it, {CREATE_EXTENSION}",
+    Vectors.OLD: "Let a superuser run ALTER EXTENSION vector UPDATE in this database, and connect again",
+    Vectors.ABSENT: f"To have it, install pgvector on the server, {CREATE_EXTENSION}",
+}
 
 
 class StrategyName(StrEnum):
@@ -65,6 +81,8 @@ def gap_of(abilities: Abilities, layout: LayoutName, strategy: StrategyName) -> 
     >>> gap_of(Abilities(Recursion.SCALAR, Arrays.FUNCTIONS), LayoutName.COLUMNS, StrategyName.RECURSIVE)
     'a recursive term that may not aggregate cannot sum over the rows of a batch'
     """
+    if layout is LayoutName.VECTORS:
+        return str(abilities.vectors) or None
     if layout is LayoutName.ARRAYS:
         return "it has neither lists nor functions of ours" if abilities.arrays is Arrays.NONE else None
     if layout is LayoutName.RELATIONS and strategy is StrategyName.NESTED and abilities.expands:
@@ -91,6 +109,8 @@ def layout_of(abilities: Abilities, name: LayoutName, step: Step) -> Layout:
         return ColumnsLayout(step, in_line=abilities.expands, with_rows=with_rows, page=page)
     if name is LayoutName.RELATIONS:
         return RelationsLayout(step)
+    if name is LayoutName.VECTORS:
+        return VectorsLayout(step)
     return ListsLayout(step) if abilities.arrays is Arrays.LISTS else FunctionsLayout(step)
 
 
@@ -139,6 +159,7 @@ COSTS: Final[dict[LayoutName, dict[Arrays, Cost]]] = {
         Arrays.NONE: Cost(1e-3, 4e-6, 1.2e-7, 1.5e-8, planned=2e-5),
     },
     LayoutName.RELATIONS: dict.fromkeys(Arrays, Cost(6e-3, 2e-6, 2e-7, 1.5e-7)),
+    LayoutName.VECTORS: dict.fromkeys(Arrays, Cost(1.5e-3, 6e-7, 2e-7, 6e-10)),
 }
 
 
@@ -193,8 +214,14 @@ def cells_of(step: Step) -> int:
     return sum(int(rows) * int(units) for rows, units in step.state.values())
 
 
-def limit_of(name: LayoutName, step: Step, abilities: Abilities, limits: Limits) -> str | None:
-    """The limit of the engine that a step would break, if any."""
+def limit_of(name: LayoutName, step: Step, abilities: Abilities, limits: Limits, rows: int = 0) -> str | None:
+    """The limit of the engine that a step on batches of so many rows would break, if any."""
+    if name is LayoutName.VECTORS:
+        placed = VectorsLayout(step)
+        needed = placed.widest + OWN_COLUMNS
+        if limits.entries is not None and needed > limits.entries:
+            return f"it needs {needed} columns in a query, and the engine takes {limits.entries}"
+        return placed.problem(rows)
     if name is LayoutName.ARRAYS:
         return None
     pages = pages_of(abilities, step) if name is LayoutName.COLUMNS else None
@@ -240,25 +267,35 @@ def choose(
     problems: dict[LayoutName, str] = {}
     reasons = []
     for name in LayoutName:
+        waits = name in ASKED_FOR and name is not layout
         tried = wanted
         problem = gap_of(abilities, name, tried)
         if problem is not None and strategy is None:
             tried = StrategyName.STEPWISE
             problem = gap_of(abilities, name, tried)
-        problem = problem or limit_of(name, step, abilities, limits)
+        if waits and problem is not None:
+            continue
+        if not waits:
+            problem = problem or limit_of(name, step, abilities, limits, plan.size)
         if problem is not None:
             problems[name] = problem
             reasons.append(f"{name}: {problem}")
             continue
         seconds = COSTS[name][abilities.arrays].seconds(cells, units, products)
+        line = f"{name}, {tried}: about {seconds * 1000:.3g} ms a step"
+        if waits:
+            # Not to be chosen, but to be known of.
+            reasons.append(f"{line}, {ASKED_FOR[name]}")
+            continue
         found[name, tried] = seconds
-        reasons.append(f"{name}, {tried}: about {seconds * 1000:.3g} ms a step")
+        reasons.append(line)
     candidates = {key: seconds for key, seconds in found.items() if layout in (None, key[0])}
     if not candidates:
+        remedy = REMEDIES.get(abilities.vectors) if layout is LayoutName.VECTORS else None
         raise EngineError(
             f"Layout {layout} with strategy {wanted} does not run here: "
             f"{problems.get(layout, '') if layout is not None else '; '.join(problems.values())}.",
-            hint="; ".join(reasons) + ".",
+            hint=". ".join(filter(None, (remedy, "; ".join(reasons)))) + ".",
         )
     best = min(candidates, key=lambda key: candidates[key])
     planned = COSTS[best[0]][abilities.arrays].planned * products_of(step)

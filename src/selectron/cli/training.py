@@ -176,7 +176,8 @@ def train(
     max_categories: Annotated[int, typer.Option(help="The most categories of a column.")] = 100,
     warm_start: Annotated[str | None, typer.Option(help="A model to start from.")] = None,
     layout: Annotated[
-        str | None, typer.Option(help=f"{', '.join(LayoutName)}; the cheapest that runs by default.")
+        str | None,
+        typer.Option(help=f"{', '.join(LayoutName)}; the cheapest that runs by default, never vectors."),
     ] = None,
     strategy: Annotated[
         str | None, typer.Option(help=f"{', '.join(StrategyName)}; recursive where it runs by default.")

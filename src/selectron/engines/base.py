@@ -32,6 +32,7 @@ __all__ = [
     "Relation",
     "Row",
     "SqlFunction",
+    "Vectors",
 ]
 
 Row = tuple[Any, ...]
@@ -119,6 +120,16 @@ class Arrays(StrEnum):
     NONE = "none"
 
 
+class Vectors(StrEnum):
+    """Whether there are vectors and inner products of them, as pgvector has; else what is missing."""
+
+    READY = ""
+    NONE = "it has no vectors"
+    ABSENT = "the extension pgvector is not installed on the server"
+    UNCREATED = "the database does not have the extension pgvector yet"
+    OLD = "the database has a pgvector before 0.7"
+
+
 class Copying(StrEnum):
     """Whether expressions of a query are copied into what reads it, to be computed each time; the remedy."""
 
@@ -159,6 +170,7 @@ class Abilities:
     scripts: bool = False
     # Arrays of numbers whose elements are read about as fast as columns; None if there are none.
     pages: Pages | None = None
+    vectors: Vectors = Vectors.NONE
 
 
 class Engine(Protocol):

@@ -1,10 +1,11 @@
-"""PostgreSQL, through psycopg; nothing has to be installed in the server."""
+"""PostgreSQL, through psycopg; nothing has to be installed in the server, and pgvector is used on demand."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -27,6 +28,7 @@ from selectron.engines.base import (
     Relation,
     Row,
     SqlFunction,
+    Vectors,
 )
 from selectron.engines.files import is_file, rows_of
 from selectron.engines.queries import AsWritten, query_relation
@@ -42,6 +44,8 @@ Expression = exp.Expr
 QUERY_WORDS: Final = ("select", "with", "values", "table", "(")
 # Longer names are cut by the server without a word.
 LONGEST_NAME: Final = 63
+# The first pgvector that has `subvector`.
+OLDEST_VECTORS: Final = (0, 7)
 
 # ----------------------------------------------------------------------------------------- spelling
 
@@ -156,6 +160,17 @@ TABLES: Final = """
 """
 
 
+# Each aggregate of a query is compared with all others when it is planned, so that this takes a time that
+# grows with the square of their number; and each query over the rows reads them once more. Planning takes the
+# server 13 KB of memory for each product of a row.
+ABILITIES: Final = Abilities(
+    Recursion.COPIED,
+    Arrays.NONE,
+    copies=Copying.UNLESS_OFFSET,
+    pages=Pages(least=900, size=1_000, products=60_000),
+)
+
+
 class Postgres(SchemaTables, NoFunctions):
     """A PostgreSQL database.
 
@@ -176,19 +191,11 @@ class Postgres(SchemaTables, NoFunctions):
     own_schema: ClassVar = "pg_temp"
     # A row of a table fits into a page of 8 KB: of numbers, a thousand.
     limits: Final = Limits(columns=1_000, entries=1_600, arguments=100)
-    # Each aggregate of a query is compared with all others when it is planned, so that this takes a time that
-    # grows with the square of their number; and each query over the rows reads them once more. Planning a
-    # statement takes the server 13 KB of memory for each product of a row.
-    abilities: Final = Abilities(
-        Recursion.COPIED,
-        Arrays.NONE,
-        copies=Copying.UNLESS_OFFSET,
-        pages=Pages(least=900, size=1_000, products=60_000),
-    )
 
     def __init__(self, path: str, *, read_only: bool = False) -> None:
         self.url = path
         self.connection = open_connection(path, read_only=read_only)
+        self.abilities = replace(ABILITIES, vectors=reach_vectors(self.connection))
         self.path = str(self.connection.info.dbname)
         self.frame_numbers = itertools.count(1)
         self.interrupted = False
@@ -507,6 +514,25 @@ def open_connection(url: str, *, read_only: bool) -> psycopg.Connection[Row]:
         raise EngineError(
             f"There is no connection to PostgreSQL: {first_line(error)}", hint="Check the URL and the server."
         ) from error
+
+
+def reach_vectors(connection: psycopg.Connection[Row]) -> Vectors:
+    """Whether the database has pgvector; if so, its schema is the last of the session's search path.
+
+    Administrators put extensions where they like, and types and functions are called by their names alone.
+    """
+    query = """
+        SELECT regexp_replace(extversion, '[^0-9.].*$', ''),
+            set_config('search_path', concat_ws(', ', NULLIF(current_setting('search_path'), ''), CASE
+                WHEN nspname <> ALL (current_schemas(true)) THEN quote_ident(nspname) END), false)
+        FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace WHERE extname = 'vector'
+    """
+    found = connection.execute(query).fetchone()
+    if found is not None:
+        version = tuple(int(part) for part in found[0].split(".") if part)
+        return Vectors.READY if version >= OLDEST_VECTORS else Vectors.OLD
+    query = "SELECT FROM pg_available_extensions WHERE name = 'vector'"
+    return Vectors.ABSENT if connection.execute(query).fetchone() is None else Vectors.UNCREATED
 
 
 # What a right is missing for, as the server says it, and what gives it.
