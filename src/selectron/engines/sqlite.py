@@ -55,8 +55,21 @@ def call(name: str, *arguments: Expression) -> Expression:
     return exp.Anonymous(this=name, expressions=list(arguments))
 
 
+def part(value: Expression, *bounds: int) -> Expression:
+    return call("substr", value.copy(), *(exp.Literal.number(bound) for bound in bounds))
+
+
+def if_fraction(value: Expression, then: Expression, otherwise: Expression) -> Expression:
+    """Which of two it is: where a moment is text with a fraction of a second, or not."""
+    point = exp.EQ(this=part(value, 20, 1), expression=exp.Literal.string("."))
+    return exp.Case(ifs=[exp.If(this=point, true=then)], default=otherwise)
+
+
 def strftime(form: str, value: Expression) -> Expression:
-    return cast(call("strftime", exp.Literal.string(form), value), "double")
+    """A field of a moment, without the fraction of a second: SQLite rounds it up into the next one."""
+    after = call("ltrim", part(value, 21), exp.Literal.string("0123456789"))
+    whole = if_fraction(value, exp.DPipe(this=part(value, 1, 19), expression=after), value.copy())
+    return cast(call("strftime", exp.Literal.string(form), whole), "double")
 
 
 def scalar_of(name: str) -> Callable[[list[Expression]], Expression]:
@@ -65,9 +78,11 @@ def scalar_of(name: str) -> Callable[[list[Expression]], Expression]:
 
 
 def epoch(arguments: list[Expression]) -> Expression:
-    """Seconds since 1970, with milliseconds."""
+    """Seconds since 1970, with their fraction."""
     (value,) = arguments
-    fraction = exp.Sub(this=strftime("%f", value.copy()), expression=strftime("%S", value.copy()))
+    # Of a moment that is a number it has milliseconds.
+    number = exp.paren(exp.Sub(this=strftime("%f", value.copy()), expression=strftime("%S", value.copy())))
+    fraction = if_fraction(value, cast(part(value, 20), "double"), number)
     return exp.paren(exp.Add(this=strftime("%s", value), expression=fraction))
 
 

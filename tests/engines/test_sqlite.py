@@ -1,0 +1,57 @@
+"""What is peculiar to SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from sqlglot import exp
+
+import selectron
+from selectron.engines.base import Engine
+from selectron.engines.sqlite import SQLite
+
+
+@pytest.fixture
+def engine(engines: Callable[[str], Engine]) -> SQLite:
+    """An empty database in memory."""
+    opened = engines("sqlite")
+    assert isinstance(opened, SQLite)
+    return opened
+
+
+MOMENTS = {
+    "2024-02-29 23:59:59.999999": datetime(2024, 2, 29, 23, 59, 59, 999_999, UTC),
+    "2024-02-29T23:59:59.9996": datetime(2024, 2, 29, 23, 59, 59, 999_600, UTC),
+    "2023-12-31 23:59:59.999999999Z": datetime(2023, 12, 31, 23, 59, 59, 999_999, UTC),
+    "2024-01-01 01:59:59.999999+02:00": datetime(2023, 12, 31, 23, 59, 59, 999_999, UTC),
+    "1969-12-31 23:59:59.75": datetime(1969, 12, 31, 23, 59, 59, 750_000, UTC),
+    "2024-02-29 12:00": datetime(2024, 2, 29, 12, tzinfo=UTC),
+    "2024-02-29": datetime(2024, 2, 29, tzinfo=UTC),
+}
+
+
+@pytest.mark.parametrize("text", MOMENTS)
+def test_fractions_of_a_second_do_not_make_the_next_one(engine: SQLite, text: str) -> None:
+    moment = MOMENTS[text]
+    value = exp.Literal.string(text)
+    fields = [exp.Extract(this=exp.var(name), expression=value.copy()) for name in ("doy", "dow", "hour")]
+    query = exp.select(exp.func("epoch", value), *fields)
+    ((epoch, *found),) = engine.rows(query)
+    assert epoch == pytest.approx(moment.timestamp(), abs=1e-6)
+    assert found == [moment.timetuple().tm_yday, moment.isoweekday() % 7, moment.hour]
+    # A number is a Julian day.
+    assert engine.rows(exp.select(exp.func("epoch", exp.Literal.number("2440588.5")))) == [(86_400.0,)]
+
+
+def test_moments_before_midnight_are_predicted_as_on_duckdb(engine: SQLite, db: selectron.Database) -> None:
+    query = """
+        SELECT TIMESTAMP '2024-01-01 23:59:59.999999' + to_days(CAST(i * 5 AS INTEGER)) AS moment, i % 4 AS y
+        FROM range(40) AS t(i)
+    """
+    model = db.train(query, "y", task="regression", epochs=3, validation=0)
+    frame = model.predict(query).arrow()
+    copied = selectron.Database(engine).copy(model)
+    found = copied.predict(frame.select(["moment"])).arrow()["predicted_y"].to_pylist()
+    assert found == pytest.approx(frame["predicted_y"].to_pylist(), rel=1e-12)
