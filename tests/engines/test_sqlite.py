@@ -55,3 +55,43 @@ def test_moments_before_midnight_are_predicted_as_on_duckdb(engine: SQLite, db: 
     copied = selectron.Database(engine).copy(model)
     found = copied.predict(frame.select(["moment"])).arrow()["predicted_y"].to_pylist()
     assert found == pytest.approx(frame["predicted_y"].to_pylist(), rel=1e-12)
+
+
+DECLARED = {
+    "day": "DATE",
+    "at": "timestamp",
+    "flag": "Boolean",
+    "code": "VARCHAR(10)",
+    "price": "DECIMAL(10, 2)",
+    "odd": "",
+    "two words": "UNSIGNED BIG INT",
+    "twice": "INTEGER",
+    "y": "REAL",
+}
+
+
+@pytest.mark.parametrize("network", [selectron.MLP([2]), selectron.MLP([200])], ids=["small", "large"])
+def test_tables_of_predictions_keep_the_declared_types(engine: SQLite, network: selectron.MLP) -> None:
+    columns = ", ".join(f'"{name}" {type_}' for name, type_ in DECLARED.items() if name not in ("twice", "y"))
+    engine.execute(f'CREATE TABLE t ({columns}, "twice" INTEGER AS (price * 2), "y" REAL)')
+    engine.execute("""
+        WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 20)
+        INSERT INTO t SELECT date('2024-01-01', i || ' days'), datetime('2024-01-01', i || ' hours'), i % 2,
+            'c' || i % 3, i * 1.25, CASE WHEN i % 2 THEN i ELSE 'text' END, i, i * 1.5 FROM s
+    """)
+    db = selectron.Database(engine)
+    model = db.train("t", "y", network=network, epochs=1)
+    for source in ("t", "SELECT * FROM t -- all"):
+        predictions = model.predict(source)
+        for _ in range(2):
+            predictions.to_table("scored", replace=True)
+            found = dict(engine.execute("SELECT name, type FROM pragma_table_info('scored')").fetchall())
+            assert found == {**DECLARED, "predicted_y": ""}
+            assert engine.execute("SELECT * FROM scored").fetchall() == predictions.rows()
+    before = [column for column in engine.columns(engine.relation("t")) if column.name != "y"]
+    again = engine.columns(engine.relation("scored"))
+    assert [column for column in again if column in before] == before
+    assert db.train("SELECT * FROM scored", "predicted_y", epochs=1).record.training_rows == 16
+    model.predict("SELECT *, 'a' AS constant, y + 1 AS more FROM t").to_table("other")
+    found = dict(engine.execute("SELECT name, type FROM pragma_table_info('other')").fetchall())
+    assert (found["day"], found["more"]) == ("DATE", "")

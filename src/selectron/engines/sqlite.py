@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +45,8 @@ Expression = exp.Expr
 QUERY_WORDS: Final = ("select", "with", "values", "(")
 # What a view says of a column that is computed.
 AFFINITIES: Final = frozenset({"", "TEXT", "NUM", "REAL", "INT", "BLOB"})
-HEADER: Final = b"SQLite format 3\x00"
+# Words, and a size.
+PLAIN_TYPE: Final = re.compile(r"[A-Za-z_][\w ]*(\([\d ]+(,[\d ]+)?\))?")
 
 # ----------------------------------------------------------------------------------------- spelling
 
@@ -385,19 +387,35 @@ class SQLite(SchemaTables, NoSqlFunctions):
         """The declared types of a table's columns, and of those that a query takes from tables."""
         source = relation.source
         if isinstance(source, exp.Table):
-            return self.declared_in(source.name, source.db or "main")
-        # A view knows which columns are those of tables; of others it gives an affinity, which says nothing.
+            found = self.declared_in(source.name, source.db or "main")
+            return {name: type_.upper() for name, type_ in found.items()}
+        found = self.seen(source.this)
+        return {name: type_.upper() for name, type_ in found.items() if type_ not in AFFINITIES}
+
+    def seen(self, query: exp.Expr) -> dict[str, str]:
+        """The types of a query's columns: those of tables as they were declared, an affinity of others."""
         view = self.temporary("selectron_columns")
-        self.run(exp.Create(this=view, kind="VIEW", expression=source.this.copy()))
+        self.run(exp.Create(this=view, kind="VIEW", expression=query.copy()))
         try:
-            found = self.declared_in(view.name, view.db)
+            return self.declared_in(view.name, view.db)
         finally:
             self.run(exp.Drop(tables=[view.copy()], kind="VIEW"))
-        return {name: type_ for name, type_ in found.items() if type_ not in AFFINITIES}
 
     def declared_in(self, table: str, schema: str) -> dict[str, str]:
         rows = self.execute("SELECT name, type FROM pragma_table_xinfo(?, ?)", [table, schema])
-        return {str(name): str(type_).upper() for name, type_ in rows}
+        return {str(name): str(type_) for name, type_ in rows}
+
+    def make_table(self, table: exp.Table, query: exp.Query) -> None:
+        """Make a table whose columns have the types of those that they come from.
+
+        CREATE TABLE AS keeps nothing but affinities, which do not tell a date from a number.
+        """
+        definitions = [
+            exp.ColumnDef(this=exp.to_identifier(name, quoted=True), kind=as_declared(type_))
+            for name, type_ in self.seen(query).items()
+        ]
+        self.run(exp.Create(this=exp.Schema(this=table, expressions=definitions), kind="TABLE"))
+        self.run(exp.Insert(this=table.copy(), expression=query.copy()))
 
     @growing()
     def held(self, relation: Relation, names: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -458,10 +476,7 @@ class SQLite(SchemaTables, NoSqlFunctions):
         definitions = [
             exp.ColumnDef(
                 this=exp.to_identifier(column, quoted=True),
-                # As it is written, since the type is what tells a date from a text later.
-                kind=exp.DataType(
-                    this=exp.DataType.Type.USERDEFINED, kind="INTEGER" if whole else TYPES[kind]
-                ),
+                kind=as_declared("INTEGER" if whole else TYPES[kind]),
             )
             for column, kind, whole in zip(rows.names, rows.kinds, rows.whole, strict=True)
         ]
@@ -487,6 +502,14 @@ class SQLite(SchemaTables, NoSqlFunctions):
         """
         names = [repr(row[0]) for row in self.execute(query)]
         return f"It has: {', '.join(names)}." if names else "It has no tables."
+
+
+def as_declared(type_: str) -> exp.DataType | None:
+    """A type as it is written, since that is what tells a date from a text; none if it is no plain name."""
+    name = type_.removesuffix(" GENERATED ALWAYS")
+    if not PLAIN_TYPE.fullmatch(name):
+        return None
+    return exp.DataType(this=exp.DataType.Type.USERDEFINED, kind=name)
 
 
 def column_of(relation: Relation, name: str, declared: str, held: dict[str, int]) -> Column:
