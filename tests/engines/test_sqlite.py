@@ -95,3 +95,17 @@ def test_tables_of_predictions_keep_the_declared_types(engine: SQLite, network: 
     model.predict("SELECT *, 'a' AS constant, y + 1 AS more FROM t").to_table("other")
     found = dict(engine.execute("SELECT name, type FROM pragma_table_info('other')").fetchall())
     assert (found["day"], found["more"]) == ("DATE", "")
+
+
+@pytest.mark.parametrize("table", ["scored", "Rates", "stage_0", "stage_1", "confusion"])
+def test_a_table_may_be_called_as_a_part_of_our_statements(engine: SQLite, table: str) -> None:
+    db = selectron.Database(engine)
+    rows = "SELECT 1 AS x, 'a' AS y UNION ALL SELECT 2, 'b' UNION ALL SELECT 3, 'a' UNION ALL SELECT 4, 'b'"
+    engine.execute(f'CREATE TABLE "{table}" AS {rows}')
+    model = db.train(table, "y", epochs=1, validation=0)
+    assert model.evaluate(table).metrics == model.evaluate(rows).metrics
+    expected = model.predict(rows).rows()
+    assert model.predict(table).rows() == expected
+    assert engine.execute(model.sql("predict")).fetchall() == expected
+    model.predict(table).to_view("seen")
+    assert engine.execute("SELECT * FROM seen").fetchall() == expected
