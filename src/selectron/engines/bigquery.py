@@ -213,6 +213,14 @@ class GoogleSpelling(GoogleSQL):
             text = f"EXTRACT({names.get(name, name)} FROM {self.sql(node, 'expression')})"
             return f"({text} - 1)" if name == "DOW" else text
 
+        def cast_sql(self, expression: exp.Cast, safe_prefix: str | None = None) -> str:
+            if expression.to.this is exp.DType.BOOLEAN and isinstance(expression.this, exp.Column):
+                # Not every number can be cast. As text, false is 'false' or a zero, such as 0 or -0.
+                text = call("TRIM", exp.cast(expression.this, "text"), exp.Literal.string("-0."))
+                falsehoods = [exp.Literal.string(word) for word in ("", "false")]
+                return f"({self.sql(text)} NOT IN ({self.expressions(sqls=falsehoods, flat=True)}))"
+            return super().cast_sql(expression, safe_prefix)
+
         def anonymous_sql(self, expression: exp.Anonymous) -> str:
             spell = FUNCTIONS.get(expression.name.lower())
             if spell is None:
@@ -473,7 +481,10 @@ class BigQuery(NoFunctions, NoSqlFunctions):
                     hint="Name each column once, with AS in the query.",
                 )
             seen.add(name.casefold())
-        return [Column(name, KINDS.get(type_, ColumnKind.OTHER), type_) for name, type_ in described]
+        return [
+            Column(name, KINDS.get(type_, ColumnKind.OTHER), type_, type_ != "BOOL")
+            for name, type_ in described
+        ]
 
     def relation(self, source: object) -> Relation:
         """A table or view, ``table``, ``dataset.table`` or ``project.dataset.table``, or a query.
