@@ -196,3 +196,16 @@ def test_rights_that_are_missing_are_named_before_training(engine: Postgres, gue
     guest.execute("SET search_path = nowhere")
     with pytest.raises(EngineError, match="no schema of search_path is there"):
         db.train(f"{schema}.t", "y", network=selectron.MLP([]), epochs=1)
+
+
+def test_rows_of_large_tables_are_numbered_from_the_first(engine: Postgres) -> None:
+    # Larger than a quarter of the server's memory for pages.
+    engine.execute(
+        "CREATE TABLE large AS SELECT i AS x, repeat('a', 900) AS c FROM generate_series(1, 60000) AS s(i)"
+    )
+    for _ in range(2):
+        # A scan that does not come to the end.
+        engine.execute("SELECT max(x) FROM (SELECT x FROM large OFFSET 20000 LIMIT 1000) AS s")
+        numbers = exp.select(exp.alias_(exp.Window(this=exp.RowNumber()), "n"), "x").from_("large")
+        first = exp.select("x").from_(numbers.subquery("s")).where("n = 1")
+        assert engine.rows(first) == [(1,)]

@@ -488,6 +488,8 @@ def open_connection(url: str, *, read_only: bool) -> psycopg.Connection[Row]:
         connection.execute("SET jit = off")
         connection.execute("SET client_min_messages = warning")
         connection.execute("SET TimeZone = 'UTC'")
+        # Scans of large tables would begin where another one is, and rows be numbered from there.
+        connection.execute("SET synchronize_seqscans = off")
         if read_only:
             connection.execute("SET default_transaction_read_only = on")
         return connection
