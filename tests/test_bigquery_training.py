@@ -31,7 +31,12 @@ OPTIONS: dict[str, Any] = {
 
 @pytest.fixture
 def expected(db: selectron.Database) -> selectron.Model:
-    connection(db).execute("CREATE TABLE t AS " + ROWS)
+    service = GoogleSQL()
+    content = "FARM_FINGERPRINT(TO_JSON_STRING(STRUCT(a, c, y)))"
+    ids = [row[0] for row in service.execute(f"SELECT id FROM ({ROWS}) ORDER BY {content}")]
+    assert ids != sorted(ids)
+    # The same rows in the order in which BigQuery numbers them.
+    connection(db).execute(f"CREATE TABLE t AS SELECT * FROM ({ROWS}) ORDER BY list_position({ids}, id)")
     return db.train("t", "y", **OPTIONS)
 
 
@@ -66,3 +71,16 @@ def test_more_rounds_than_the_service_allows_are_refused(expected: selectron.Mod
     assert "WHILE done < " in model.sql("script")
     with pytest.raises(EngineError, match="no scripts"):
         expected.sql("script")
+
+
+def test_batches_and_held_out_rows_do_not_depend_on_the_order_in_which_rows_are_read() -> None:
+    found = []
+    for direction in ("", " DESC"):
+        service = GoogleSQL()
+        service.execute(f"CREATE TABLE t AS SELECT * FROM ({ROWS}) ORDER BY id{direction}")
+        model = Database(BigQuery(service)).train("t", "y", **OPTIONS)
+        found.append((model.parameters, [row.validation_loss for row in model.log]))
+    (parameters, losses), (others, other_losses) = found
+    for key, value in parameters.items():
+        np.testing.assert_allclose(others[key], value, rtol=1e-12, atol=1e-15)
+    assert losses == pytest.approx(other_losses, rel=1e-12)

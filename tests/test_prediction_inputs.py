@@ -209,3 +209,39 @@ def test_moments_of_a_frame_with_a_time_zone_are_taken_in_utc(
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+STAND_INS = "SELECT {x} AS x, {flag} AS flag, {y} AS y"
+
+
+@pytest.mark.parametrize("name", ["duckdb", "sqlite", "postgres", "bigquery"])
+def test_booleans_and_numbers_stand_in_for_each_other_or_are_refused(
+    name: str, engines: Callable[[str], Engine]
+) -> None:
+    db = selectron.Database(engines(name))
+    rows = " UNION ALL ".join(
+        STAND_INS.format(x=x, flag="TRUE" if x % 2 else "FALSE", y=y)
+        for x, y in ((0, 1.5), (1, 2.5), (2, 3.0), (3, 5.5))
+    )
+    if name == "sqlite":
+        # Its booleans are numbers, unless a column says otherwise.
+        db.engine.execute("CREATE TABLE t (x INTEGER, flag BOOLEAN, y REAL)")  # type: ignore[attr-defined]
+        db.engine.execute(f"INSERT INTO t {rows}")  # type: ignore[attr-defined]
+        rows = "SELECT * FROM t"
+    model = db.train(rows, "y", epochs=2, validation=0, task="regression", network=MLP([2]))
+
+    def value(x: str, flag: str) -> Any:
+        return model.predict(f"SELECT {x} AS x, {flag} AS flag").rows()[0][-1]
+
+    expected = {flag: value("1", flag) for flag in ("TRUE", "FALSE")}
+    assert expected["TRUE"] != expected["FALSE"]
+    for flag, same in {"1": "TRUE", "0": "FALSE", "0.0": "FALSE", "0.25": "TRUE", "-2": "TRUE"}.items():
+        assert value("1", flag) == pytest.approx(expected[same]), flag
+    if name in ("duckdb", "sqlite"):
+        assert value("TRUE", "TRUE") == pytest.approx(expected["TRUE"])
+        return
+    told = r"Column 'x' of the query is of type BOOL\w*; the model needs a number\. Make it one in a query"
+    with pytest.raises(ColumnError, match=told):
+        value("TRUE", "TRUE")
+    with pytest.raises(ColumnError, match=told):
+        model.evaluate("SELECT TRUE AS x, TRUE AS flag, 2.5 AS y")

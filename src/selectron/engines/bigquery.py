@@ -35,7 +35,8 @@ gives a row::
 - ``FROM state CROSS JOIN b, UNNEST([(SELECT AS STRUCT ...)]) AS g`` saves the outer subquery.
 - ``rows`` is a reserved word; all identifiers are quoted here.
 - BigQuery stops a recursion after 500 rounds: more steps need several statements.
-- A table has no order of rows: ``ROW_NUMBER() OVER ()`` is another one in every run.
+- A table has no order of rows: ``ROW_NUMBER() OVER ()`` is another one in every run. Where rows are numbered
+  in no order, it is here that of a hash of what they hold (:func:`set_order`).
 """
 
 from __future__ import annotations
@@ -212,6 +213,14 @@ class GoogleSpelling(GoogleSQL):
             text = f"EXTRACT({names.get(name, name)} FROM {self.sql(node, 'expression')})"
             return f"({text} - 1)" if name == "DOW" else text
 
+        def cast_sql(self, expression: exp.Cast, safe_prefix: str | None = None) -> str:
+            if expression.to.this is exp.DType.BOOLEAN and isinstance(expression.this, exp.Column):
+                # Not every number can be cast. As text, false is 'false' or a zero, such as 0 or -0.
+                text = call("TRIM", exp.cast(expression.this, "text"), exp.Literal.string("-0."))
+                falsehoods = [exp.Literal.string(word) for word in ("", "false")]
+                return f"({self.sql(text)} NOT IN ({self.expressions(sqls=falsehoods, flat=True)}))"
+            return super().cast_sql(expression, safe_prefix)
+
         def anonymous_sql(self, expression: exp.Anonymous) -> str:
             spell = FUNCTIONS.get(expression.name.lower())
             if spell is None:
@@ -233,15 +242,43 @@ def everywhere(node: exp.Expr) -> exp.Expr:
 def adapted(statement: exp.Expr, parameters: Sequence[object] = ()) -> exp.Expr:
     """A copy with names that BigQuery takes, and values in the place of placeholders."""
     statement = statement.copy()
+    unordered: list[exp.Window] = []
     for node in statement.walk(prune=is_written):
         if isinstance(node, exp.Identifier):
             node.set("this", escaped(node.this))
         elif isinstance(node, exp.CTE):
             node.set("materialized", None)
+        elif isinstance(node, exp.Window) and is_unordered(node):
+            unordered.append(node)
+    for window in unordered:
+        set_order(window)
     values = iter(parameters)
     for placeholder in list(statement.find_all(exp.Placeholder, bfs=False)):
         placeholder.replace(exp.convert(next(values)))
     return statement
+
+
+def is_unordered(window: exp.Window) -> bool:
+    """Whether it numbers rows in no order."""
+    return isinstance(window.this, exp.RowNumber) and not window.args.get("order")
+
+
+def set_order(numbers: exp.Window) -> None:
+    """Number rows in the order of a hash of what they hold.
+
+    Tables have no order of rows here: without one, rows would be numbered otherwise in every run, and be in
+    other batches. Rows that hold the same get different numbers, but it does not matter which.
+    """
+    query = numbers.find_ancestor(exp.Select)
+    source = query.args.get("from_") if query is not None else None
+    if source is None:
+        return
+    if not source.this.alias:
+        source.this.set("alias", exp.TableAlias(this=exp.to_identifier(source.this.name, quoted=True)))
+    # The table's name stands for a whole row.
+    row = exp.column(source.this.alias, quoted=True)
+    content = call("FARM_FINGERPRINT", call("TO_JSON_STRING", row))
+    numbers.set("order", exp.Order(expressions=[exp.Ordered(this=content, nulls_first=True)]))
 
 
 # Running ---------------------------------------------------------------------------------------
@@ -444,7 +481,10 @@ class BigQuery(NoFunctions, NoSqlFunctions):
                     hint="Name each column once, with AS in the query.",
                 )
             seen.add(name.casefold())
-        return [Column(name, KINDS.get(type_, ColumnKind.OTHER), type_) for name, type_ in described]
+        return [
+            Column(name, KINDS.get(type_, ColumnKind.OTHER), type_, type_ != "BOOL")
+            for name, type_ in described
+        ]
 
     def relation(self, source: object) -> Relation:
         """A table or view, ``table``, ``dataset.table`` or ``project.dataset.table``, or a query.

@@ -349,7 +349,8 @@ class Postgres(SchemaTables, NoFunctions):
                 )
             name, is_enum = types[column.type_code]
             kind = ColumnKind.TEXT if is_enum else KINDS.get(name, ColumnKind.OTHER)
-            columns.append(Column(column.name, kind, NAMES.get(name, name)))
+            is_numeric = kind is not ColumnKind.BOOLEAN
+            columns.append(Column(column.name, kind, NAMES.get(name, name), is_numeric))
         return columns
 
     def type_names(self, codes: Sequence[int]) -> dict[int, tuple[str, bool]]:
@@ -507,6 +508,8 @@ def open_connection(url: str, *, read_only: bool) -> psycopg.Connection[Row]:
         connection.execute("SET jit = off")
         connection.execute("SET client_min_messages = warning")
         connection.execute("SET TimeZone = 'UTC'")
+        # Scans of large tables would begin where another one is, and rows be numbered from there.
+        connection.execute("SET synchronize_seqscans = off")
         if read_only:
             connection.execute("SET default_transaction_read_only = on")
         return connection

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,7 +45,11 @@ Expression = exp.Expr
 QUERY_WORDS: Final = ("select", "with", "values", "(")
 # What a view says of a column that is computed.
 AFFINITIES: Final = frozenset({"", "TEXT", "NUM", "REAL", "INT", "BLOB"})
-HEADER: Final = b"SQLite format 3\x00"
+# Words, and a size.
+PLAIN_TYPE: Final = re.compile(r"[A-Za-z_][\w ]*(\([\d ]+(,[\d ]+)?\))?")
+
+# The mark of a table that a user named.
+NAMED: Final = "named"
 
 # ----------------------------------------------------------------------------------------- spelling
 
@@ -55,8 +60,21 @@ def call(name: str, *arguments: Expression) -> Expression:
     return exp.Anonymous(this=name, expressions=list(arguments))
 
 
+def part(value: Expression, *bounds: int) -> Expression:
+    return call("substr", value.copy(), *(exp.Literal.number(bound) for bound in bounds))
+
+
+def if_fraction(value: Expression, then: Expression, otherwise: Expression) -> Expression:
+    """Which of two it is: where a moment is text with a fraction of a second, or not."""
+    point = exp.EQ(this=part(value, 20, 1), expression=exp.Literal.string("."))
+    return exp.Case(ifs=[exp.If(this=point, true=then)], default=otherwise)
+
+
 def strftime(form: str, value: Expression) -> Expression:
-    return cast(call("strftime", exp.Literal.string(form), value), "double")
+    """A field of a moment, without the fraction of a second: SQLite rounds it up into the next one."""
+    after = call("ltrim", part(value, 21), exp.Literal.string("0123456789"))
+    whole = if_fraction(value, exp.DPipe(this=part(value, 1, 19), expression=after), value.copy())
+    return cast(call("strftime", exp.Literal.string(form), whole), "double")
 
 
 def scalar_of(name: str) -> Callable[[list[Expression]], Expression]:
@@ -65,9 +83,11 @@ def scalar_of(name: str) -> Callable[[list[Expression]], Expression]:
 
 
 def epoch(arguments: list[Expression]) -> Expression:
-    """Seconds since 1970, with milliseconds."""
+    """Seconds since 1970, with their fraction."""
     (value,) = arguments
-    fraction = exp.Sub(this=strftime("%f", value.copy()), expression=strftime("%S", value.copy()))
+    # Of a moment that is a number it has milliseconds.
+    number = exp.paren(exp.Sub(this=strftime("%f", value.copy()), expression=strftime("%S", value.copy())))
+    fraction = if_fraction(value, cast(part(value, 20), "double"), number)
     return exp.paren(exp.Add(this=strftime("%s", value), expression=fraction))
 
 
@@ -135,6 +155,13 @@ class Spelling(SQLiteDialect):
                 return super(SQLiteGenerator, self).cast_sql(expression, safe_prefix)
             return super().cast_sql(expression, safe_prefix)
 
+        def table_sql(self, expression: exp.Table, sep: str = " AS ") -> str:
+            # Elsewhere a WITH query does not see itself or later ones, and a table of its name is read.
+            if NAMED in expression.meta and is_hidden(expression):
+                expression = expression.copy()
+                expression.set("db", exp.to_identifier("main", quoted=True))
+            return super().table_sql(expression, sep)
+
         def values_sql(self, expression: exp.Values, values_as_table: bool = True) -> str:
             alias = expression.args.get("alias")
             if alias is None or not alias.columns:
@@ -145,6 +172,17 @@ class Spelling(SQLiteDialect):
                 f"column{place} AS {self.sql(name)}" for place, name in enumerate(alias.columns, start=1)
             )
             return f"(SELECT {names} FROM (VALUES {rows})) AS {self.sql(alias.this)}"
+
+
+def is_hidden(table: exp.Table) -> bool:
+    """Whether a WITH query that a table's node is in has one of its name."""
+    above = table.parent
+    while above is not None:
+        with_ = above.args.get("with_")
+        if with_ is not None and any(folded(cte.alias) == folded(table.name) for cte in with_.expressions):
+            return True
+        above = above.parent
+    return False
 
 
 class Deviation:
@@ -401,19 +439,35 @@ class SQLite(SchemaTables, NoSqlFunctions):
         """The declared types of a table's columns, and of those that a query takes from tables."""
         source = relation.source
         if isinstance(source, exp.Table):
-            return self.declared_in(source.name, source.db or "main")
-        # A view knows which columns are those of tables; of others it gives an affinity, which says nothing.
+            found = self.declared_in(source.name, source.db or "main")
+            return {name: type_.upper() for name, type_ in found.items()}
+        found = self.seen(source.this)
+        return {name: type_.upper() for name, type_ in found.items() if type_ not in AFFINITIES}
+
+    def seen(self, query: exp.Expr) -> dict[str, str]:
+        """The types of a query's columns: those of tables as they were declared, an affinity of others."""
         view = self.temporary("selectron_columns")
-        self.run(exp.Create(this=view, kind="VIEW", expression=source.this.copy()))
+        self.run(exp.Create(this=view, kind="VIEW", expression=query.copy()))
         try:
-            found = self.declared_in(view.name, view.db)
+            return self.declared_in(view.name, view.db)
         finally:
             self.run(exp.Drop(tables=[view.copy()], kind="VIEW"))
-        return {name: type_ for name, type_ in found.items() if type_ not in AFFINITIES}
 
     def declared_in(self, table: str, schema: str) -> dict[str, str]:
         rows = self.execute("SELECT name, type FROM pragma_table_xinfo(?, ?)", [table, schema])
-        return {str(name): str(type_).upper() for name, type_ in rows}
+        return {str(name): str(type_) for name, type_ in rows}
+
+    def make_table(self, table: exp.Table, query: exp.Query) -> None:
+        """Make a table whose columns have the types of those that they come from.
+
+        CREATE TABLE AS keeps nothing but affinities, which do not tell a date from a number.
+        """
+        definitions = [
+            exp.ColumnDef(this=exp.to_identifier(name, quoted=True), kind=as_declared(type_))
+            for name, type_ in self.seen(query).items()
+        ]
+        self.run(exp.Create(this=exp.Schema(this=table, expressions=definitions), kind="TABLE"))
+        self.run(exp.Insert(this=table.copy(), expression=query.copy()))
 
     @growing()
     def held(
@@ -455,7 +509,9 @@ class SQLite(SchemaTables, NoSqlFunctions):
                 [text],
             ).fetchone()
             if table is not None:
-                return Relation(exp.table_(table[0], quoted=True), f"table {text!r}")
+                named = exp.table_(table[0], quoted=True)
+                named.meta[NAMED] = True
+                return Relation(named, f"table {text!r}")
             query = query_relation(text, self.dialect, QUERY_WORDS)
             if query is not None:
                 return query
@@ -474,10 +530,7 @@ class SQLite(SchemaTables, NoSqlFunctions):
         definitions = [
             exp.ColumnDef(
                 this=exp.to_identifier(column, quoted=True),
-                # As it is written, since the type is what tells a date from a text later.
-                kind=exp.DataType(
-                    this=exp.DataType.Type.USERDEFINED, kind="INTEGER" if whole else TYPES[kind]
-                ),
+                kind=as_declared("INTEGER" if whole else TYPES[kind]),
             )
             for column, kind, whole in zip(rows.names, rows.kinds, rows.whole, strict=True)
         ]
@@ -503,6 +556,14 @@ class SQLite(SchemaTables, NoSqlFunctions):
         """
         names = [repr(row[0]) for row in self.execute(query)]
         return f"It has: {', '.join(names)}." if names else "It has no tables."
+
+
+def as_declared(type_: str) -> exp.DataType | None:
+    """A type as it is written, since that is what tells a date from a text; none if it is no plain name."""
+    name = type_.removesuffix(" GENERATED ALWAYS")
+    if not PLAIN_TYPE.fullmatch(name):
+        return None
+    return exp.DataType(this=exp.DataType.Type.USERDEFINED, kind=name)
 
 
 def kind_of(declared: str) -> ColumnKind | None:

@@ -84,9 +84,17 @@ class SchemaTables(ABC):
             with self.transaction():
                 self.create(name, query, kind, replace)
             return
+        table = exp.table_(name, quoted=True)
         if replace:
-            self.run(exp.Drop(tables=[exp.table_(name, quoted=True)], kind=kind, exists=True))
-        self.run(exp.Create(this=exp.table_(name, quoted=True), kind=kind, expression=query.copy()))
+            self.run(exp.Drop(tables=[table.copy()], kind=kind, exists=True))
+        if kind == "TABLE":
+            self.make_table(table, query)
+        else:
+            self.run(exp.Create(this=table, kind=kind, expression=query.copy()))
+
+    def make_table(self, table: exp.Table, query: exp.Query) -> None:
+        """Make a table that is not there."""
+        self.run(exp.Create(this=table, kind="TABLE", expression=query.copy()))
 
     def export(self, query: exp.Query, path: str) -> None:
         """Write the rows of a query into a file."""
