@@ -494,6 +494,9 @@ def column_of(relation: Relation, name: str, declared: str, held: dict[str, int]
             f"Column {name!r} of {relation.label} is declared {declared} and holds {held['text']} texts.",
             hint="Convert or remove them, or cast the column in a query.",
         )
+    if kind is ColumnKind.BOOLEAN and held["text"]:
+        # There is no such type, so that 'true' stays a text.
+        return Column(name, ColumnKind.TEXT, "TEXT")
     return Column(name, kind, declared)
 
 

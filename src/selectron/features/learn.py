@@ -22,9 +22,9 @@ from selectron.features.kinds import (
     Feature,
     NumberFeature,
     TimeFeature,
-    as_text,
     days_since_1970,
 )
+from selectron.features.known import as_text, numbers_of, truth_number
 from selectron.features.options import FeatureOptions
 from selectron.features.targets import ClassTarget, NumberTarget, Target
 from selectron.sql import column, double, folded, growing, number
@@ -261,10 +261,7 @@ def as_number(source: Column) -> Expression:
     if source.kind in (ColumnKind.DATE, ColumnKind.TIMESTAMP):
         return days_since_1970(source.name)
     if source.kind is ColumnKind.BOOLEAN:
-        # Engines differ on whether a boolean can be cast to a number.
-        truth, falsehood = column(source.name), exp.Not(this=column(source.name))
-        ifs = [exp.If(this=truth, true=number(1.0)), exp.If(this=falsehood, true=number(0.0))]
-        return exp.Case(ifs=ifs)
+        return truth_number(source.name)
     return double(column(source.name))
 
 
@@ -383,20 +380,22 @@ def learn_feature(
         notes.append(f"Column {name!r} is left out: all its values are NULL.")
         return None
     nulls = measurements.rows - found.count
-    if nulls and (options.nulls == "refuse" or name in options.complete):
-        raise ColumnError(
-            f"Column {name!r} of {label} has {nulls} NULLs in {measurements.rows} rows.",
-            hint="Fill them, exclude the column, or impute.",
-        )
     embedded = name in options.embed
-    if embedded or feature.kind is ColumnKind.TEXT or name in options.categorical:
-        categories = categories_of(source, name, None if embedded else options.max_categories)
+    if not (embedded or feature.kind is ColumnKind.TEXT or name in options.categorical):
+        refuse_nulls(source, name, nulls, options, measurements)
+    else:
+        categories, unknown = categories_of(source, feature, None if embedded else options.max_categories)
+        nulls += unknown
+        refuse_nulls(source, name, nulls, options, measurements)
+        if not categories:
+            notes.append(f"Column {name!r} is left out: all its values are NULL or NaN.")
+            return None
         if len(categories) == 1 and not nulls:
             notes.append(f"Column {name!r} is left out: it is {categories[0]!r} in every row.")
             return None
         if embedded:
-            return EmbeddingFeature(name, categories, options.embed[name])
-        return CategoryFeature(name, categories, indicator=nulls > 0)
+            return EmbeddingFeature(name, categories, options.embed[name], feature.kind)
+        return CategoryFeature(name, categories, nulls > 0, feature.kind)
     if found.unusable:
         raise ColumnError(
             f"Column {name!r} of {label} has {found.unusable} values that are NaN, infinite or "
@@ -416,6 +415,17 @@ def learn_feature(
         return TimeFeature(name, found.mean, found.deviation or 1.0, indicator=nulls > 0, hours=hours)
     center, scale = scale_of(found, options.column_scaling.get(name, options.scaling))
     return NumberFeature(name, center, scale, found.mean, found.least, found.greatest, indicator=nulls > 0)
+
+
+def refuse_nulls(
+    source: Source, name: str, nulls: int, options: FeatureOptions, measurements: Measurements
+) -> None:
+    """Hold to nulls="refuse", and to columns that must be complete."""
+    if nulls and (options.nulls == "refuse" or name in options.complete):
+        raise ColumnError(
+            f"Column {name!r} of {source.relation.label} has {nulls} NULLs in {measurements.rows} rows.",
+            hint="Fill them, exclude the column, or impute.",
+        )
 
 
 def shown(value: float, kind: ColumnKind) -> str:
@@ -447,14 +457,15 @@ def scale_of(found: Measured, scaling: str) -> tuple[float, float]:
     return found.mean, found.deviation if found.deviation > noise else 1.0
 
 
-def categories_of(source: Source, name: str, most: int | None) -> tuple[str, ...]:
-    """The distinct values of a column as text, sorted.
+def categories_of(source: Source, feature: Column, most: int | None) -> tuple[tuple[str, ...], int]:
+    """The distinct values of a column as text, sorted, and how many are NaN.
 
     Raises
     ------
     ColumnError
         If there are more than `most`.
     """
+    name = feature.name
     if most is not None:
         distinct = int(source.rows(exp.Count(this=exp.Distinct(expressions=[column(name)])))[0][0])
         if distinct > most:
@@ -462,8 +473,26 @@ def categories_of(source: Source, name: str, most: int | None) -> tuple[str, ...
                 f"Column {name!r} of {source.relation.label} has {distinct} categories, more than {most}.",
                 hint="Exclude it, embed it, or raise max_categories.",
             )
-    rows = source.rows(as_text(name), group=as_text(name))
-    return tuple(str(row[0]) for row in rows if row[0] is not None)
+    counted, unknown = dict[Any, str](), 0
+    for known, count in source.rows(as_text(name), exp.Count(this=exp.Star()), group=as_text(name)):
+        if known is None:
+            continue
+        key: Any = known_as(feature.kind, str(known))
+        if key != key:
+            unknown += int(count)
+        else:
+            # 0.0 and -0.0 are one number.
+            counted[key] = max(str(known), counted.get(key, ""))
+    # Sorted here: engines order texts by rules of their own.
+    return tuple(sorted(counted.values())), unknown
+
+
+def known_as(kind: ColumnKind, known: str) -> float | str:
+    """What tells a value from others: a number's text may be spelt in several ways."""
+    if known.lower() in ("nan", "-nan") and kind is ColumnKind.NUMBER:
+        return math.nan
+    numbers = numbers_of(kind, [known])
+    return known if numbers is None else numbers[0]
 
 
 def learn_target(
@@ -528,21 +557,23 @@ def learn_classes(
     )
     counted = [(str(text), int(count)) for text, count, present in rows if present]
     if classes:
-        unknown = [text for text, _ in counted if text not in classes]
+        places = {known_as(target.kind, text): place for place, text in enumerate(classes)}
+        unknown = [text for text, _ in counted if known_as(target.kind, text) not in places]
         if unknown:
             raise TargetError(
                 f"Target {name!r} of {source.relation.label} has {unknown[0]!r}, which is not among the "
                 f"{len(classes)} classes that are named.",
                 hint="Name it in classes, or leave such rows out in a query.",
             )
-        counts = dict(counted)
-        counted = [(text, counts.get(text, 0)) for text in classes]
+        counts = {known_as(target.kind, text): count for text, count in counted}
+        counted = [(text, counts.get(known_as(target.kind, text), 0)) for text in classes]
     if len(counted) == 1:
         raise TargetError(
             f"Target {name!r} of {source.relation.label} is {counted[0][0]!r} in all {counted[0][1]} rows.",
             hint="There is nothing to tell apart; name a column with two classes or more.",
         )
-    return ClassTarget(name, tuple(t for t, _ in counted), tuple(c for _, c in counted), target.type)
+    names, counts_of = tuple(t for t, _ in counted), tuple(c for _, c in counted)
+    return ClassTarget(name, names, counts_of, target.type, target.kind)
 
 
 def learn_numbers(

@@ -223,5 +223,5 @@ def category_block(table: Table, own: Column, inputs: Sequence[Number | Linear])
         if indicator:
             # NULL is a category that is not known, where nothing else is said.
             rows[-1][place] = terms.get(Unit(own.name, NULL), other)
-    feature = CategoryFeature(own.name, tuple(texts), indicator)
+    feature = CategoryFeature(own.name, tuple(texts), indicator, own.kind)
     return Block(feature, np.array(rows), np.zeros(len(inputs)))

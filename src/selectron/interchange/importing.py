@@ -231,7 +231,7 @@ def taken_over(blueprint: Blueprint) -> Assembled:
         feature for feature in blueprint.encoding.features if not isinstance(feature, EmbeddingFeature)
     ]
     features += [
-        CategoryFeature(embedding.column, embedding.categories, indicator=False)
+        CategoryFeature(embedding.column, embedding.categories, False, embedding.kind)
         for embedding in blueprint.encoding.embeddings
     ]
     units = sum(len(feature.units) for feature in features)

@@ -16,7 +16,8 @@ from selectron.engines.base import Arrays, Engine, Relation
 from selectron.errors import ColumnError, DataError
 from selectron.evaluation import classification_query, regression_query
 from selectron.features.encoding import StatisticRow, from_rows
-from selectron.features.kinds import NumberFeature
+from selectron.features.fitting import fitted
+from selectron.features.kinds import CategoryFeature, EmbeddingFeature, NumberFeature
 from selectron.features.learn import resolve_columns
 from selectron.features.rows import HELD_OUT, arranged_rows
 from selectron.features.targets import ClassTarget
@@ -113,8 +114,7 @@ class KeptModel:
         if source is None:
             relation = self.training_relation(None)
         else:
-            relation = self.engine.relation(source)
-            self.blueprint.encoding.check(self.engine.columns(relation), relation.label, target=False)
+            relation = self.fitted(self.engine.relation(source), target=False)
         self.refuse_nulls(relation)
         return relation
 
@@ -123,8 +123,7 @@ class KeptModel:
         if source is None:
             relation = self.held_out_rows(() if by is None else (by,))
         else:
-            relation = self.engine.relation(source)
-            self.blueprint.encoding.check(self.engine.columns(relation), relation.label, target=True)
+            relation = self.fitted(self.engine.relation(source), target=True)
         self.refuse_unknown_classes(relation)
         self.refuse_nulls(relation)
         return relation
@@ -162,9 +161,11 @@ class KeptModel:
                 f"Model {self.name!r} was trained on a data frame, which is not in the database.",
                 hint="Give the rows again as source.",
             )
-        relation = self.engine.relation(named)
-        self.blueprint.encoding.check(self.engine.columns(relation), relation.label, target=True)
-        return relation
+        return self.fitted(self.engine.relation(named), target=True)
+
+    def fitted(self, relation: Relation, *, target: bool) -> Relation:
+        """A relation as the model reads it, checked."""
+        return fitted(relation, self.engine.columns(relation), self.blueprint.encoding, target=target)
 
     def refuse_unknown_classes(self, relation: Relation) -> None:
         target = self.blueprint.encoding.target
@@ -206,6 +207,10 @@ class KeptModel:
             known: exp.Expr = column(name)
             if isinstance(feature, NumberFeature):
                 known = exp.Case(ifs=[exp.If(this=feature.known(), true=number(1.0))])
+            elif isinstance(feature, (CategoryFeature, EmbeddingFeature)):
+                present = feature.known.present()
+                if present is not None:
+                    known = exp.Case(ifs=[exp.If(this=present, true=number(1.0))])
             return exp.Sub(this=exp.Count(this=exp.Star()), expression=exp.Count(this=known))
 
         found = self.engine.rows(exp.select(*map(unknown, names)).from_(relation.source.copy()))[0]
