@@ -541,7 +541,7 @@ def learn_classes(
     source: Source, target: Column, measurements: Measurements, classes: Sequence[str] = ()
 ) -> ClassTarget:
     if measurements.of[target.name].unusable:
-        raise unusable_target(source, target, measurements)
+        raise unusable_target(source.relation.label, target.name, measurements.of[target.name].unusable)
     name = target.name
     distinct = int(source.rows(exp.Count(this=exp.Distinct(expressions=[column(name)])))[0][0])
     if distinct > MAX_CLASSES:
@@ -590,7 +590,7 @@ def learn_numbers(
         if target.kind is ColumnKind.BOOLEAN:
             raise ConfigurationError(f"Target {target.name!r} is boolean.", hint="Say task='classification'.")
         if found.unusable:
-            raise unusable_target(source, target, measurements)
+            raise unusable_target(source.relation.label, target.name, found.unusable)
         if found.least == found.greatest and options.target_scaling != "none":
             raise TargetError(
                 f"Target {target.name!r} of {source.relation.label} is {found.least:g} in all "
@@ -603,9 +603,8 @@ def learn_numbers(
     return NumberTarget(tuple(target.name for target in targets), tuple(centers), tuple(scales))
 
 
-def unusable_target(source: Source, target: Column, measurements: Measurements) -> TargetError:
+def unusable_target(label: str, name: str, count: int) -> TargetError:
     return TargetError(
-        f"Target {target.name!r} of {source.relation.label} has "
-        f"{measurements.of[target.name].unusable} values that are NaN, infinite or beyond {BOUND:g}.",
+        f"Target {name!r} of {label} has {count} values that are NaN, infinite or beyond {BOUND:g}.",
         hint="Replace them with NULL (such rows are left out) or leave them out in a query.",
     )

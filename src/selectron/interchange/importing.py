@@ -27,7 +27,15 @@ from selectron.layouts.base import BatchPlan
 from selectron.network import MLP
 from selectron.network import Dense as DenseLayer
 from selectron.planning import parse_layout, parse_strategy
-from selectron.preparation import arrange, check_weights, held_out_rows, needed_columns, resolve_validation
+from selectron.preparation import (
+    arrange,
+    arranged,
+    check_targets,
+    check_weights,
+    held_out_rows,
+    needed_columns,
+    resolve_validation,
+)
 from selectron.program.operations import Array
 from selectron.training.losses import Loss
 from selectron.training.optimizers import Optimizer
@@ -162,6 +170,7 @@ def imported(
     needed = needed_columns(specification, encoding)
     split = Split(training.seed, held_count, held.column, held.relation)
     counts = arrange(engine, relation, needed, required, split)
+    check_targets(engine, arranged(engine, relation), target)
     if training.row_weight is not None:
         check_weights(
             engine, resolve_columns(columns, [training.row_weight], relation.label)[0], relation.label

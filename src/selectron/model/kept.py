@@ -37,7 +37,7 @@ from selectron.prediction import (
     scored_query,
     stored_weights,
 )
-from selectron.preparation import needed_columns, split_of
+from selectron.preparation import check_targets, needed_columns, split_of
 from selectron.program.operations import Array
 from selectron.sql import cast, column, folded, growing, number
 from selectron.store.store import LogRow, ModelRecord, Store
@@ -124,7 +124,7 @@ class KeptModel:
             relation = self.held_out_rows(() if by is None else (by,))
         else:
             relation = self.fitted(self.engine.relation(source), target=True)
-        self.refuse_unknown_classes(relation)
+        self.refuse_unknown_targets(relation)
         self.refuse_nulls(relation)
         return relation
 
@@ -167,8 +167,10 @@ class KeptModel:
         """A relation as the model reads it, checked."""
         return fitted(relation, self.engine.columns(relation), self.blueprint.encoding, target=target)
 
-    def refuse_unknown_classes(self, relation: Relation) -> None:
+    def refuse_unknown_targets(self, relation: Relation) -> None:
+        """Refuse classes that the model does not know, and numbers that are not finite."""
         target = self.blueprint.encoding.target
+        check_targets(self.engine, relation, target)
         if not isinstance(target, ClassTarget):
             return
         (index,) = target.values()

@@ -169,7 +169,7 @@ class Model(ShownModel, ExchangedModel):
         relation = self.engine.relation(source)
         columns = self.engine.columns(relation)
         relation = fitted(relation, columns, encoding, target=True)
-        self.refuse_unknown_classes(relation)
+        self.refuse_unknown_targets(relation)
         self.refuse_nulls(relation)
         total = (self.record.epochs or 0) + epochs
         training = replace(
