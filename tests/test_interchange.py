@@ -833,6 +833,32 @@ def test_nulls_without_a_place_are_refused_or_imputed(db: selectron.Database) ->
     np.testing.assert_allclose(probabilities(imputing, str(PENGUINS)), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("encoder", [OneHotEncoder(), OneHotEncoder(drop="first"), OrdinalEncoder()], ids=str)
+def test_categories_without_a_place_are_refused(database: selectron.Database, encoder: Any) -> None:
+    """handle_unknown is "error", and what the original refuses is not predicted in silence."""
+    before = make_column_transformer((encoder, ["island"]))
+    source = make_pipeline(before, LogisticRegression(max_iter=20)).fit(
+        birds()[["island"]], birds()["species"]
+    )
+    unheard = unheard_of(birds())
+    message = r"'island' of .* has 3 rows of categories that the model does not know.*: 'Atlantis'"
+    with pytest.raises(ColumnError, match=message):
+        database.import_model(source, unheard, "species", name="refused")
+    model = database.import_model(source, str(PENGUINS), "species")
+    np.testing.assert_allclose(
+        probabilities(model, str(PENGUINS)), source.predict_proba(birds()[["island"]]), rtol=0, atol=1e-9
+    )
+    for use in (model.predict, model.evaluate, model.verify):
+        with pytest.raises(ColumnError, match=message):
+            use(unheard)
+    # Kept with the model, on which others build.
+    again = database.model("species")
+    assert again.blueprint.specification.features.known == ("island",)
+    with pytest.raises(ColumnError, match=message):
+        again.predict(unheard)
+    assert len(again.predict(unheard[unheard["island"] != "Atlantis"]).rows()) == len(birds()) - 3
+
+
 @pytest.mark.parametrize(
     ("activation", "kind", "options", "message"),
     [

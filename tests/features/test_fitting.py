@@ -12,7 +12,7 @@ import sqlglot
 import selectron
 from selectron import MLP, FeatureOptions
 from selectron.engines.base import ColumnKind, Engine
-from selectron.errors import ColumnError, DataError
+from selectron.errors import ColumnError, ConfigurationError, DataError
 from selectron.features import CategoryFeature, Encoding, NumberTarget, from_rows, to_rows
 from selectron.features.known import Known
 
@@ -260,3 +260,28 @@ def test_functions_take_the_kind_of_the_column(engines: Callable[[str], Engine])
     found: list[Any] = engine.rows(sqlglot.parse_one("SELECT p.* FROM t, f(t.c) AS p ORDER BY t.c"))
     expected = [row[-1] for row in model.predict("t").rows()]
     assert sorted(row[0] for row in found) == pytest.approx(sorted(expected))
+
+
+@pytest.mark.parametrize("name_of_engine", ENGINES)
+@pytest.mark.parametrize("embed", [False, True])
+def test_unseen_categories_are_refused_where_all_must_be_known(
+    engines: Callable[[str], Engine], name_of_engine: str, embed: bool
+) -> None:
+    engine = engines(name_of_engine)
+    table(engine, "t", "BIGINT", ["3", "4"])
+    table(engine, "other", "DOUBLE PRECISION", ["3", "5", "6.5"])
+    how = FeatureOptions(embed={"c": 2}, known="c") if embed else FeatureOptions(categorical="c", known="c")  # type: ignore[arg-type]
+    model = selectron.Database(engine).train(
+        "t", "y", task="regression", features=how, network=MLP([]), epochs=1, validation=0
+    )
+    assert len(model.predict("t").rows()) == 21
+    with pytest.raises(ColumnError, match=r"'c' of table 'other' has 20 rows of categories .*: '5.*', '6.5'"):
+        model.predict("other")
+    assert len(model.predict("SELECT * FROM other WHERE c = 3 OR c IS NULL").rows()) == 11
+
+
+def test_only_categories_can_be_known() -> None:
+    with selectron.connect() as db, pytest.raises(ConfigurationError, match="known names 'x' of the query"):
+        db.train(
+            "SELECT i AS x, i * 2.0 AS y FROM range(9) AS t(i)", "y", features=FeatureOptions(known=("x",))
+        )

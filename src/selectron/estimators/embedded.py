@@ -134,7 +134,7 @@ class Embedded:
             key = (wanted, *((own.name, own.kind) for own in columns))
             if key not in self.queries:
                 self.queries[key] = self.engine.sql(self.query(relation, place, wanted))
-            model.refuse_nulls(relation)
+            model.refuse_rows(relation)
             found = self.engine.execute(self.queries[key]).fetchnumpy()
         order = np.argsort(np.asarray(found.pop(PLACE)), kind="stable")
         return np.column_stack([np.asarray(values, dtype=np.float64) for values in found.values()])[order]

@@ -186,6 +186,7 @@ def feature_columns(
         *options.embed,
         *options.column_scaling,
         *options.complete,
+        *options.known,
     ]
     resolve_columns(columns, list(dict.fromkeys(named)), label)
     if options.include:
@@ -225,6 +226,7 @@ def with_names_of(columns: Sequence[Column], options: FeatureOptions) -> Feature
         include=tuple(map(own, options.include)),
         categorical=tuple(map(own, options.categorical)),
         complete=tuple(map(own, options.complete)),
+        known=tuple(map(own, options.known)),
         embed={own(name): length for name, length in options.embed.items()},
         column_scaling={own(name): scaling for name, scaling in options.column_scaling.items()},
     )
@@ -236,9 +238,9 @@ def check_options(chosen: Sequence[Column], options: FeatureOptions, label: str)
     Raises
     ------
     ConfigurationError
-        If the column is no feature, or is scaled and no number.
+        If the column is no feature, is scaled and no number, or should be known and has no categories.
     """
-    singled = {"categorical": options.categorical, "embed": options.embed}
+    singled = {"categorical": options.categorical, "embed": options.embed, "known": options.known}
     for option, names in {**singled, "column_scaling": options.column_scaling}.items():
         for name in names:
             feature = find_column(chosen, name)
@@ -249,6 +251,11 @@ def check_options(chosen: Sequence[Column], options: FeatureOptions, label: str)
                 )
             treated = [*options.categorical, *options.embed]
             is_category = any(folded(feature.name) == folded(other) for other in treated)
+            if option == "known" and not (is_category or feature.kind is ColumnKind.TEXT):
+                raise ConfigurationError(
+                    f"known names {name!r} of {label}, which is not taken as categories.",
+                    hint="Leave it out, or name it in categorical.",
+                )
             if option == "column_scaling" and (feature.kind is not ColumnKind.NUMBER or is_category):
                 raise ConfigurationError(
                     f"column_scaling names {name!r} of {label}, which is not taken as a number.",

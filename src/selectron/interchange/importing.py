@@ -149,7 +149,10 @@ def imported(
     )
     encoding = Encoding(assembled.features, target)
     features = FeatureOptions(
-        include=tuple(used(assembled.features)), scaling="none", complete=assembled.complete
+        include=tuple(used(assembled.features)),
+        scaling="none",
+        complete=assembled.complete,
+        known=assembled.known,
     )
 
     required = [own.name for own in targets]
@@ -246,7 +249,7 @@ def taken_over(blueprint: Blueprint) -> Assembled:
     units = sum(len(feature.units) for feature in features)
     options = blueprint.specification.features
     complete = tuple(used(features)) if options.nulls == "refuse" else options.complete
-    return Assembled(tuple(features), np.eye(units), np.zeros(units), complete)
+    return Assembled(tuple(features), np.eye(units), np.zeros(units), complete, options.known)
 
 
 def network(layers: Sequence[Layer], output_activation: str) -> MLP:

@@ -49,11 +49,16 @@ class Number:
 
 @dataclass(frozen=True)
 class Linear:
-    """Indicators times numbers, and a constant. `complete` are columns where NULL has no meaning."""
+    """Indicators times numbers, and a constant.
+
+    `complete` are columns where NULL has no meaning, `known` those where a category that is not known has
+    none.
+    """
 
     terms: Mapping[Unit, float] = field(default_factory=dict)
     constant: float = 0.0
     complete: frozenset[str] = frozenset()
+    known: frozenset[str] = frozenset()
 
 
 Signal = Raw | Number | Linear

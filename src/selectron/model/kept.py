@@ -21,6 +21,7 @@ from selectron.features.kinds import CategoryFeature, EmbeddingFeature, NumberFe
 from selectron.features.learn import resolve_columns
 from selectron.features.rows import HELD_OUT, arranged_rows
 from selectron.features.targets import ClassTarget
+from selectron.features.unseen import refuse_unseen
 from selectron.forms import BY_FUNCTIONS
 from selectron.layouts.base import Layout
 from selectron.planning import (
@@ -115,7 +116,7 @@ class KeptModel:
             relation = self.training_relation(None)
         else:
             relation = self.fitted(self.engine.relation(source), target=False)
-        self.refuse_nulls(relation)
+        self.refuse_rows(relation)
         return relation
 
     def judged_rows(self, source: object, by: str | None = None) -> Relation:
@@ -125,7 +126,7 @@ class KeptModel:
         else:
             relation = self.fitted(self.engine.relation(source), target=True)
         self.refuse_unknown_targets(relation)
-        self.refuse_nulls(relation)
+        self.refuse_rows(relation)
         return relation
 
     def held_out_rows(self, beside: Sequence[str] = ()) -> Relation:
@@ -193,6 +194,12 @@ class KeptModel:
                 f"{listed}.",
                 hint="Leave such rows out in a query, or train anew.",
             )
+
+    def refuse_rows(self, relation: Relation) -> None:
+        """Refuse NULLs and categories, where the model has no place for them."""
+        self.refuse_nulls(relation)
+        options, encoding = self.blueprint.specification.features, self.blueprint.encoding
+        refuse_unseen(self.engine, relation, encoding.features, options.known)
 
     @growing()
     def refuse_nulls(self, relation: Relation) -> None:

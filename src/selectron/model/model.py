@@ -170,7 +170,7 @@ class Model(ShownModel, ExchangedModel):
         columns = self.engine.columns(relation)
         relation = fitted(relation, columns, encoding, target=True)
         self.refuse_unknown_targets(relation)
-        self.refuse_nulls(relation)
+        self.refuse_rows(relation)
         total = (self.record.epochs or 0) + epochs
         training = replace(
             before.training,

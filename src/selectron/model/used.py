@@ -44,7 +44,7 @@ class UsedModel(KeptModel):
         """
         relation = self.engine.relation(source)
         columns = self.engine.columns(relation)
-        self.refuse_nulls(fitted(relation, columns, self.blueprint.encoding, target=False))
+        self.refuse_rows(fitted(relation, columns, self.blueprint.encoding, target=False))
 
         def build(weights: Weights) -> exp.Select:
             return predict_query(
