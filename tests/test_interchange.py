@@ -715,6 +715,48 @@ def test_activations_go_out(db: selectron.Database, activation: str) -> None:
     np.testing.assert_allclose(torch.softmax(logits, 1).detach().numpy(), expected, rtol=0, atol=DOUBLE)
 
 
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("activation", ACTIVATION_NAMES)
+def test_activations_come_back(
+    db: selectron.Database, activation: str, precision: str, tmp_path: Path
+) -> None:
+    frame = flowers()[[*FLOWERS, "species"]]
+    model = db.train(frame, "species", network=selectron.MLP([4, 3], activation=activation), epochs=1)
+    path = tmp_path / "network.onnx"
+    model.export("onnx", path, precision=precision)
+    back = db.import_model(path, frame, "species", name="back", preprocessing=model)
+    assert back.blueprint.specification.network.layers == model.blueprint.specification.network.layers
+    error = 1e-12 if precision == "float64" else SINGLE
+    np.testing.assert_allclose(probabilities(back, frame), probabilities(model, frame), rtol=0, atol=error)
+
+
+@pytest.mark.parametrize("changed", [1.0, 0.5])
+def test_almost_an_activation_is_refused(db: selectron.Database, changed: float) -> None:
+    frame = flowers()[[*FLOWERS, "species"]]
+    model = db.train(frame, "species", network=selectron.MLP([4], activation="gelu"), epochs=0)
+    made = model.export("onnx")
+    (place,) = [
+        place
+        for place, own in enumerate(made.graph.initializer)
+        if abs(float(numpy_helper.to_array(own).ravel()[0]) - 0.044715) < 1e-9
+    ]
+    name = made.graph.initializer[place].name
+    made.graph.initializer[place].CopyFrom(numpy_helper.from_array(np.array(changed), name))
+    with pytest.raises(ConfigurationError, match="Operator Mul of the ONNX graph cannot be imported"):
+        db.import_model(made, frame, "species", preprocessing=model)
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_raw_columns_of_numbers_come_back(db: selectron.Database, precision: str) -> None:
+    frame = birds()[[*NUMBERS, "tall", "late", "species"]]
+    model = db.train(frame, "species", network=selectron.MLP([4], activation="silu"), epochs=2)
+    made = model.export("onnx", raw=True, precision=precision)
+    back = db.import_model(made, frame, "species", name="back")
+    error = 1e-12 if precision == "float64" else SINGLE
+    np.testing.assert_allclose(probabilities(back, frame), probabilities(model, frame), rtol=0, atol=error)
+    goes_on(back, frame)
+
+
 def test_raw_columns_of_numbers_in_onnx(db: selectron.Database) -> None:
     frame = birds()[[*NUMBERS, "tall", "late", "species"]]
     model = db.train(frame, "species", network=selectron.MLP([4]), epochs=2)

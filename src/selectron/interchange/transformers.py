@@ -15,6 +15,7 @@ from selectron.interchange.signals import (
     CATEGORY,
     NULL,
     OTHER,
+    ColumnEncoding,
     Linear,
     Number,
     Raw,
@@ -47,6 +48,8 @@ def transformed(
     """
     if transformer is None or (isinstance(transformer, str) and transformer == "passthrough"):
         return list(signals)
+    if isinstance(transformer, ColumnEncoding):
+        return transformer.signals(signals)
     kind = type(transformer).__name__
     apply = TRANSFORMS.get(kind)
     if apply is None or not type(transformer).__module__.startswith("sklearn."):
