@@ -715,6 +715,48 @@ def test_activations_go_out(db: selectron.Database, activation: str) -> None:
     np.testing.assert_allclose(torch.softmax(logits, 1).detach().numpy(), expected, rtol=0, atol=DOUBLE)
 
 
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("activation", ACTIVATION_NAMES)
+def test_activations_come_back(
+    db: selectron.Database, activation: str, precision: str, tmp_path: Path
+) -> None:
+    frame = flowers()[[*FLOWERS, "species"]]
+    model = db.train(frame, "species", network=selectron.MLP([4, 3], activation=activation), epochs=1)
+    path = tmp_path / "network.onnx"
+    model.export("onnx", path, precision=precision)
+    back = db.import_model(path, frame, "species", name="back", preprocessing=model)
+    assert back.blueprint.specification.network.layers == model.blueprint.specification.network.layers
+    error = 1e-12 if precision == "float64" else SINGLE
+    np.testing.assert_allclose(probabilities(back, frame), probabilities(model, frame), rtol=0, atol=error)
+
+
+@pytest.mark.parametrize("changed", [1.0, 0.5])
+def test_almost_an_activation_is_refused(db: selectron.Database, changed: float) -> None:
+    frame = flowers()[[*FLOWERS, "species"]]
+    model = db.train(frame, "species", network=selectron.MLP([4], activation="gelu"), epochs=0)
+    made = model.export("onnx")
+    (place,) = [
+        place
+        for place, own in enumerate(made.graph.initializer)
+        if abs(float(numpy_helper.to_array(own).ravel()[0]) - 0.044715) < 1e-9
+    ]
+    name = made.graph.initializer[place].name
+    made.graph.initializer[place].CopyFrom(numpy_helper.from_array(np.array(changed), name))
+    with pytest.raises(ConfigurationError, match="Operator Mul of the ONNX graph cannot be imported"):
+        db.import_model(made, frame, "species", preprocessing=model)
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_raw_columns_of_numbers_come_back(db: selectron.Database, precision: str) -> None:
+    frame = birds()[[*NUMBERS, "tall", "late", "species"]]
+    model = db.train(frame, "species", network=selectron.MLP([4], activation="silu"), epochs=2)
+    made = model.export("onnx", raw=True, precision=precision)
+    back = db.import_model(made, frame, "species", name="back")
+    error = 1e-12 if precision == "float64" else SINGLE
+    np.testing.assert_allclose(probabilities(back, frame), probabilities(model, frame), rtol=0, atol=error)
+    goes_on(back, frame)
+
+
 def test_raw_columns_of_numbers_in_onnx(db: selectron.Database) -> None:
     frame = birds()[[*NUMBERS, "tall", "late", "species"]]
     model = db.train(frame, "species", network=selectron.MLP([4]), epochs=2)
@@ -831,6 +873,32 @@ def test_nulls_without_a_place_are_refused_or_imputed(db: selectron.Database) ->
     filled = birds().assign(**{name: birds()[name].fillna(birds()[name].mean()) for name in NUMBERS})
     expected = source.predict_proba(filled[NUMBERS])
     np.testing.assert_allclose(probabilities(imputing, str(PENGUINS)), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("encoder", [OneHotEncoder(), OneHotEncoder(drop="first"), OrdinalEncoder()], ids=str)
+def test_categories_without_a_place_are_refused(database: selectron.Database, encoder: Any) -> None:
+    """handle_unknown is "error", and what the original refuses is not predicted in silence."""
+    before = make_column_transformer((encoder, ["island"]))
+    source = make_pipeline(before, LogisticRegression(max_iter=20)).fit(
+        birds()[["island"]], birds()["species"]
+    )
+    unheard = unheard_of(birds())
+    message = r"'island' of .* has 3 rows of categories that the model does not know.*: 'Atlantis'"
+    with pytest.raises(ColumnError, match=message):
+        database.import_model(source, unheard, "species", name="refused")
+    model = database.import_model(source, str(PENGUINS), "species")
+    np.testing.assert_allclose(
+        probabilities(model, str(PENGUINS)), source.predict_proba(birds()[["island"]]), rtol=0, atol=1e-9
+    )
+    for use in (model.predict, model.evaluate, model.verify):
+        with pytest.raises(ColumnError, match=message):
+            use(unheard)
+    # Kept with the model, on which others build.
+    again = database.model("species")
+    assert again.blueprint.specification.features.known == ("island",)
+    with pytest.raises(ColumnError, match=message):
+        again.predict(unheard)
+    assert len(again.predict(unheard[unheard["island"] != "Atlantis"]).rows()) == len(birds()) - 3
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,11 @@ def test_rows_that_do_not_fit_are_refused(db: Database) -> None:
     model = db.train("SELECT x, x > 4 AS large FROM range(10) AS t(x)", "large", epochs=1)
     with pytest.raises(selectron.ColumnError, match="lacks 1 of the model's columns: 'x'"):
         model.train_on("SELECT 1 AS z, true AS large")
-    with pytest.raises(selectron.DataError, match="has classes that the model does not know: 'maybe'"):
+    with pytest.raises(selectron.ColumnError, match="'large' of the query is of type VARCHAR"):
         model.train_on("SELECT 1 AS x, 'maybe' AS large")
+    worded = db.train("SELECT x, 'c' || x % 2 AS odd FROM range(10) AS t(x)", "odd", epochs=1)
+    with pytest.raises(selectron.DataError, match="has classes that the model does not know: 'maybe'"):
+        worded.train_on("SELECT 1 AS x, 'maybe' AS odd")
     with pytest.raises(selectron.DataError, match="none where 'large' is known"):
         model.train_on("SELECT 1 AS x, CAST(NULL AS BOOLEAN) AS large")
     with pytest.raises(selectron.ColumnError, match="1 values that are NULL, negative"):

@@ -24,7 +24,14 @@ from selectron.layouts.base import BatchPlan
 from selectron.model import Model, chosen
 from selectron.network import MLP
 from selectron.planning import Choice, parse_layout, parse_strategy
-from selectron.preparation import arrange, check_weights, held_out_rows, resolve_validation
+from selectron.preparation import (
+    arrange,
+    arranged,
+    check_targets,
+    check_weights,
+    held_out_rows,
+    resolve_validation,
+)
 from selectron.sql import column, folded
 from selectron.store.store import ModelRecord, Store
 from selectron.trainer import ROWS, Progress, Trainer
@@ -276,9 +283,10 @@ class Database:
             counts = arrange(self.engine, relation, names, required, split)
             if row_weight is not None:
                 check_weights(self.engine, reserved_columns[0], relation.label)
+            rows = arranged(self.engine, relation)
             encoding = learn(
                 self.engine,
-                Relation(self.engine.temporary(ROWS), relation.label),
+                rows,
                 columns,
                 required,
                 options,
@@ -287,6 +295,8 @@ class Database:
                 reserved=reserved,
                 weight=row_weight,
             )
+            # Of the held-out rows too.
+            check_targets(self.engine, rows, encoding.target)
             size = counts[0] if batch_size is None else min(batch_size, counts[0])
             specification = Specification(
                 source=str(source) if isinstance(source, (str, Path)) else None,

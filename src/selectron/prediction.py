@@ -13,6 +13,7 @@ from sqlglot import exp
 from selectron.blueprint import Blueprint
 from selectron.engines.base import Abilities, Arrays, Column, Recursion, Relation, SqlFunction
 from selectron.errors import ColumnError
+from selectron.features.fitting import fitted_beside
 from selectron.features.targets import ClassTarget
 from selectron.forms import BY_COLUMNS, BY_FUNCTIONS, BY_LISTS, Form
 from selectron.layouts import columns
@@ -294,7 +295,7 @@ def predict_query(
     ColumnError
         If the relation lacks a column that the model needs, or has one that prediction would add.
     """
-    blueprint.encoding.check(known, relation.label, target=False)
+    fit = fitted_beside(relation, known, blueprint.encoding)
     names = [own.name for own in known]
     added = prediction_columns(blueprint, scores=scores)
     taken = {folded(name) for name in names}
@@ -304,11 +305,18 @@ def predict_query(
             f"{relation.label} already has a column {clash[0]!r}, which prediction adds.",
             hint="Leave it out in a query.",
         )
-    outputs: dict[str, Expression] = {name: column(f"{OWN}{name}") for name in names}
+    outputs: dict[str, Expression] = {name: column(f"{OWN}{fit.own.get(name, name)}") for name in names}
     predicted, stages = predicted_values(blueprint, scores=scores)
     wanted = ["prediction", "logits"] if scores else ["prediction"]
     return forward_query(
-        abilities, blueprint, relation, names, weights, outputs | predicted, wanted=wanted, stages=stages
+        abilities,
+        blueprint,
+        fit.relation,
+        [fit.own.get(name, name) for name in names],
+        weights,
+        outputs | predicted,
+        wanted=wanted,
+        stages=stages,
     )
 
 

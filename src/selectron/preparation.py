@@ -12,8 +12,10 @@ from selectron.blueprint import Specification
 from selectron.engines.base import Column, ColumnKind, Engine, Relation
 from selectron.errors import ColumnError, ConfigurationError, DataError
 from selectron.features.encoding import Encoding, find_column
-from selectron.features.learn import resolve_columns
+from selectron.features.kinds import BOUND
+from selectron.features.learn import resolve_columns, unusable_target
 from selectron.features.rows import HELD_OUT, Split, arranged_rows, usable
+from selectron.features.targets import NumberTarget, Target
 from selectron.sql import cast, column, growing, number
 from selectron.trainer import ROWS
 
@@ -21,6 +23,8 @@ __all__ = [
     "DATA_FRAME",
     "Validation",
     "arrange",
+    "arranged",
+    "check_targets",
     "check_weights",
     "held_out_rows",
     "needed_columns",
@@ -149,6 +153,11 @@ def arrange(
     return training, int(held_count)
 
 
+def arranged(engine: Engine, relation: Relation) -> Relation:
+    """The arranged rows of a relation."""
+    return Relation(engine.temporary(ROWS), relation.label)
+
+
 def check_alike(engine: Engine, relation: Relation, held_out: Relation, names: Sequence[str]) -> None:
     """Refuse held-out rows whose columns are missing, or of other kinds than those of the training rows.
 
@@ -167,6 +176,28 @@ def check_alike(engine: Engine, relation: Relation, held_out: Relation, names: S
                 f"{held_out.label}.",
                 hint="Cast it in a query.",
             )
+
+
+def check_targets(engine: Engine, relation: Relation, target: Target) -> None:
+    """Refuse numbers to predict, or to judge predictions by, that are not finite; NULL is left out anyway.
+
+    Raises
+    ------
+    TargetError
+        With the count of such rows.
+    """
+    if not isinstance(target, NumberTarget):
+        return
+    for name in target.columns:
+        size = exp.Abs(this=cast(column(name), "double"))
+        fine = exp.Or(
+            this=exp.Is(this=column(name), expression=exp.Null()),
+            expression=exp.LTE(this=size, expression=number(BOUND)),
+        )
+        bad = exp.Count(this=exp.Case(ifs=[exp.If(this=fine, true=exp.Null())], default=number(1.0)))
+        count = int(engine.rows(exp.select(bad).from_(relation.source.copy()))[0][0])
+        if count:
+            raise unusable_target(relation.label, name, count)
 
 
 def check_weights(engine: Engine, source: Column, label: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlglot import exp
 
-from selectron.engines.base import Relation
+from selectron.engines.base import ColumnKind, Relation
 from selectron.engines.duckdb import DuckDB
 from selectron.errors import ColumnError, ConfigurationError, DataError, TargetError
 from selectron.features import (
@@ -122,7 +122,7 @@ def test_statistics_are_of_the_training_rows(engine: DuckDB) -> None:
     encoding = encode(engine, query, where=where)
     assert encoding.features == (
         NumberFeature("x", 1.5, 1.118034, 1.5, 0.0, 3.0, False),
-        CategoryFeature("c", ("a0", "a1"), False),
+        CategoryFeature("c", ("a0", "a1"), False, ColumnKind.TEXT),
     )
 
 
@@ -244,7 +244,7 @@ def test_the_cap_on_categories(engine: DuckDB, distinct: int) -> None:
 
 def test_an_embedding_is_an_index_and_the_last_one_is_for_all_others(engine: DuckDB) -> None:
     encoding = encode(engine, "'k' || (i % 3) AS c", embed={"c": 4})
-    assert encoding.features == (EmbeddingFeature("c", ("k0", "k1", "k2"), 4),)
+    assert encoding.features == (EmbeddingFeature("c", ("k0", "k1", "k2"), 4, ColumnKind.TEXT),)
     assert encoding.units == ()
     relation = engine.relation("SELECT * FROM (VALUES ('k0'), ('k2'), ('new'), (NULL)) AS t(c)")
     found = engine.rows(exp.select(encoding.embeddings[0].index()).from_(relation.source))
@@ -376,8 +376,8 @@ def test_case_of_names_in_options_is_ignored(engine: DuckDB) -> None:
     )
     assert encoding.features == (
         NumberFeature("x", 0.0, 1.0, 5.5, 0.0, 11.0, False),
-        CategoryFeature("c", ("0", "1", "2"), False),
-        EmbeddingFeature("e", ("k0", "k1"), 2),
+        CategoryFeature("c", ("0", "1", "2"), False, ColumnKind.NUMBER),
+        EmbeddingFeature("e", ("k0", "k1"), 2, ColumnKind.TEXT),
     )
     assert encode(engine, "i AS x, i * 2 AS z", exclude=("Z",)).units == ("x",)
 

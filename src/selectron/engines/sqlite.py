@@ -407,7 +407,8 @@ class SQLite(SchemaTables, NoSqlFunctions):
         declared = {name: type_ for name, type_ in self.declared(relation).items() if kind_of(type_)}
         numbers = [name for name in names if kind_of(declared.get(name, "")) is ColumnKind.NUMBER]
         self.refuse_texts(relation, {name: declared[name] for name in numbers})
-        held = self.held(relation, [name for name in names if name not in declared], HELD)
+        asked = [name for name in names if kind_of(declared.get(name, "")) in (None, ColumnKind.BOOLEAN)]
+        held = self.held(relation, asked, HELD)
         return [column_of(name, declared.get(name), held.get(name, {})) for name in names]
 
     @growing()
@@ -574,6 +575,9 @@ def kind_of(declared: str) -> ColumnKind | None:
 def column_of(name: str, declared: str | None, held: Mapping[str, int]) -> Column:
     """A column, from what was declared or else from what it holds."""
     kind = kind_of(declared or "")
+    if kind is ColumnKind.BOOLEAN and held["text"]:
+        # There is no such type, so that 'true' stays a text.
+        return Column(name, ColumnKind.TEXT, "TEXT")
     if declared is not None and kind is not None:
         return Column(name, kind, declared)
     if held["blob"]:

@@ -21,6 +21,7 @@ from selectron.blueprint import Blueprint
 from selectron.database import Database
 from selectron.engines.base import Relation
 from selectron.engines.duckdb import DuckDB
+from selectron.features.fitting import fitted
 from selectron.features.targets import ClassTarget
 from selectron.model import Model
 from selectron.prediction import forward_query, predicted_elements, probabilities
@@ -67,7 +68,7 @@ class Embedded:
         self.engine = DuckDB()
         self.database = Database(self.engine)
         self.lock = threading.RLock()
-        self.queries: dict[str, str] = {}
+        self.queries: dict[tuple[object, ...], str] = {}
         self.known: Model | None = None
 
     @staticmethod
@@ -127,12 +128,14 @@ class Embedded:
         """
         with self.reading(frame, label) as relation:
             columns = self.engine.columns(relation)
-            if wanted not in self.queries:
-                self.queries[wanted] = self.engine.sql(self.query(relation, place, wanted))
             model = self.model
-            model.blueprint.encoding.check(columns, label, target=False)
-            model.refuse_nulls(relation)
-            found = self.engine.execute(self.queries[wanted]).fetchnumpy()
+            relation = fitted(relation, columns, model.blueprint.encoding, target=False)
+            # A column of another kind is converted.
+            key = (wanted, *((own.name, own.kind) for own in columns))
+            if key not in self.queries:
+                self.queries[key] = self.engine.sql(self.query(relation, place, wanted))
+            model.refuse_rows(relation)
+            found = self.engine.execute(self.queries[key]).fetchnumpy()
         order = np.argsort(np.asarray(found.pop(PLACE)), kind="stable")
         return np.column_stack([np.asarray(values, dtype=np.float64) for values in found.values()])[order]
 

@@ -24,6 +24,7 @@ from sqlglot import exp
 from selectron.engines.base import Engine, Relation
 from selectron.errors import ConfigurationError, DataError
 from selectron.explaining.subject import Subject
+from selectron.features.fitting import fitted
 from selectron.features.kinds import EmbeddingFeature
 from selectron.features.rows import ROW
 from selectron.features.targets import NumberTarget
@@ -337,7 +338,7 @@ def baseline_values(subject: Subject, parameters: Mapping[str, Array], baseline:
     relation = subject.relation
     if not (isinstance(baseline, str) and baseline == "mean"):
         relation = engine.relation(baseline)
-        subject.blueprint.encoding.check(engine.columns(relation), relation.label, target=False)
+        relation = fitted(relation, engine.columns(relation), subject.blueprint.encoding, target=False)
         if not Subject(engine, subject.blueprint, subject.weights, relation).has_rows():
             raise DataError(f"{relation.label} has no rows.", hint="Name a table that has some.")
     found: dict[str, Array] = {}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Final, NamedTuple
 
 from sqlglot import exp
 
-from selectron.engines.base import Column
+from selectron.engines.base import Column, ColumnKind
 from selectron.errors import ColumnError
 from selectron.features.kinds import (
     BooleanFeature,
@@ -208,9 +208,15 @@ def from_rows(rows: Iterable[StatisticRow]) -> Encoding:
     return Encoding(tuple(features), target)
 
 
-# How a stored number becomes a field's type; text needs nothing.
-CONVERTERS: Final = {"bool": bool, "int": int, "float": float, "tuple[float, ...]": float}
-CONVERTERS["tuple[int, ...]"] = int
+# How what is stored becomes a field's type; text needs nothing.
+CONVERTERS: Final[dict[str, Any]] = {
+    "bool": bool,
+    "int": int,
+    "float": float,
+    "tuple[float, ...]": float,
+    "tuple[int, ...]": int,
+    "ColumnKind": ColumnKind,
+}
 
 
 def from_own_rows(rows: Sequence[StatisticRow]) -> Any:
@@ -223,7 +229,10 @@ def from_own_rows(rows: Sequence[StatisticRow]) -> Any:
             continue
         convert: Any = CONVERTERS.get(str(field.type), lambda value: value)
         own = [row for row in rows if row.statistic == field.name]
-        values = [row.text if row.text is not None else convert(row.value) for row in own]
+        if not own and field.default is not MISSING:
+            # A model of a version that did not keep it.
+            continue
+        values = [convert(row.value if row.text is None else row.text) for row in own]
         order = sorted(range(len(own)), key=lambda place: own[place].item or 0)
         is_tuple = str(field.type).startswith("tuple")
         arguments[field.name] = tuple(values[place] for place in order) if is_tuple else values[0]

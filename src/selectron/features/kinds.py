@@ -20,7 +20,8 @@ from typing import Final, Protocol
 from sqlglot import exp
 
 from selectron.engines.base import ColumnKind
-from selectron.sql import cast, column, double, number, text
+from selectron.features.known import ACCEPTED, NUMERIC, Known, case, is_null
+from selectron.sql import cast, column, double, number
 
 __all__ = [
     "BOUND",
@@ -30,7 +31,6 @@ __all__ = [
     "Feature",
     "NumberFeature",
     "TimeFeature",
-    "as_text",
     "days_since_1970",
 ]
 
@@ -63,14 +63,7 @@ class Feature(Protocol):
         """A DOUBLE for each unit, over the source table's columns."""
 
 
-NUMERIC = frozenset({ColumnKind.NUMBER, ColumnKind.BOOLEAN})
 TIMES = frozenset({ColumnKind.DATE, ColumnKind.TIMESTAMP})
-ANY = frozenset(ColumnKind) - {ColumnKind.OTHER}
-
-
-def as_text(name: str) -> Expression:
-    """A column's value as text, the form in which categories and classes are kept."""
-    return cast(column(name), "text")
 
 
 def days_since_1970(name: str) -> Expression:
@@ -78,16 +71,6 @@ def days_since_1970(name: str) -> Expression:
     # Not cast to a timestamp first: that would take the connection's time zone.
     seconds = cast(exp.Anonymous(this="epoch", expressions=[column(name)]), "double")
     return exp.Div(this=seconds, expression=number(86_400.0), typed=False, safe=False)
-
-
-def is_null(value: Expression) -> Expression:
-    return exp.Is(this=value, expression=exp.Null())
-
-
-def case(*branches: tuple[Expression, Expression], default: Expression) -> exp.Case:
-    return exp.Case(
-        ifs=[exp.If(this=condition, true=value) for condition, value in branches], default=default
-    )
 
 
 def flag(condition: Expression) -> Expression:
@@ -231,8 +214,25 @@ class TimeFeature:
         return (*units, flag(missing.copy())) if self.indicator else tuple(units)
 
 
+class Categorical:
+    """What one-hot and embedded categories share. `kind` is the column's where they were learned."""
+
+    column: str
+    categories: tuple[str, ...]
+    kind: ColumnKind
+
+    @property
+    def accepts(self) -> frozenset[ColumnKind]:
+        return ACCEPTED[self.kind]
+
+    @property
+    def known(self) -> Known:
+        """The categories, to be compared with."""
+        return Known(self.column, self.kind, self.categories)
+
+
 @dataclass(frozen=True)
-class CategoryFeature:
+class CategoryFeature(Categorical):
     """One unit for each category seen in training, one for all others.
 
     >>> CategoryFeature("island", ("Biscoe", "Dream"), indicator=False).units
@@ -242,14 +242,7 @@ class CategoryFeature:
     column: str
     categories: tuple[str, ...]
     indicator: bool
-
-    @property
-    def accepts(self) -> frozenset[ColumnKind]:
-        return ANY
-
-    @property
-    def kind(self) -> ColumnKind:
-        return ColumnKind.TEXT
+    kind: ColumnKind = ColumnKind.OTHER
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -258,30 +251,27 @@ class CategoryFeature:
         return (*units, f"{self.column} is null") if self.indicator else units
 
     def expressions(self) -> tuple[Expression, ...]:
-        units = [flag(exp.EQ(this=as_text(self.column), expression=text(c))) for c in self.categories]
-        known = exp.In(this=as_text(self.column), expressions=[text(c) for c in self.categories])
+        known = self.known
+        units = [flag(known.equal(place)) for place in range(len(self.categories))]
+        if not self.indicator:
+            return (*units, case((known.among(), number(0.0)), default=number(1.0)))
+        present = known.present()
+        if present is not None:
+            other = case((known.among(), number(0.0)), (present, number(1.0)), default=number(0.0))
+            return (*units, other, case((present.copy(), number(0.0)), default=number(1.0)))
         missing = is_null(column(self.column))
-        if self.indicator:
-            other = case((exp.Or(this=missing, expression=known), number(0.0)), default=number(1.0))
-            return (*units, other, flag(missing.copy()))
-        return (*units, case((known, number(0.0)), default=number(1.0)))
+        other = case((exp.Or(this=missing, expression=known.among()), number(0.0)), default=number(1.0))
+        return (*units, other, flag(missing.copy()))
 
 
 @dataclass(frozen=True)
-class EmbeddingFeature:
+class EmbeddingFeature(Categorical):
     """A category as an index into a table of learned vectors; the last one is for all others and NULL."""
 
     column: str
     categories: tuple[str, ...]
     dimension: int
-
-    @property
-    def accepts(self) -> frozenset[ColumnKind]:
-        return ANY
-
-    @property
-    def kind(self) -> ColumnKind:
-        return ColumnKind.TEXT
+    kind: ColumnKind = ColumnKind.OTHER
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -297,8 +287,4 @@ class EmbeddingFeature:
 
     def index(self) -> Expression:
         """The index of a row's vector, from 0, as a DOUBLE."""
-        whens = [
-            (exp.EQ(this=as_text(self.column), expression=text(category)), number(float(place)))
-            for place, category in enumerate(self.categories)
-        ]
-        return case(*whens, default=number(float(len(self.categories))))
+        return self.known.place(number(float(len(self.categories))))

@@ -22,9 +22,9 @@ from selectron.features.kinds import (
     Feature,
     NumberFeature,
     TimeFeature,
-    as_text,
     days_since_1970,
 )
+from selectron.features.known import as_text, numbers_of, truth_number
 from selectron.features.options import FeatureOptions
 from selectron.features.targets import ClassTarget, NumberTarget, Target
 from selectron.sql import column, double, folded, growing, number
@@ -186,6 +186,7 @@ def feature_columns(
         *options.embed,
         *options.column_scaling,
         *options.complete,
+        *options.known,
     ]
     resolve_columns(columns, list(dict.fromkeys(named)), label)
     if options.include:
@@ -225,6 +226,7 @@ def with_names_of(columns: Sequence[Column], options: FeatureOptions) -> Feature
         include=tuple(map(own, options.include)),
         categorical=tuple(map(own, options.categorical)),
         complete=tuple(map(own, options.complete)),
+        known=tuple(map(own, options.known)),
         embed={own(name): length for name, length in options.embed.items()},
         column_scaling={own(name): scaling for name, scaling in options.column_scaling.items()},
     )
@@ -236,9 +238,9 @@ def check_options(chosen: Sequence[Column], options: FeatureOptions, label: str)
     Raises
     ------
     ConfigurationError
-        If the column is no feature, or is scaled and no number.
+        If the column is no feature, is scaled and no number, or should be known and has no categories.
     """
-    singled = {"categorical": options.categorical, "embed": options.embed}
+    singled = {"categorical": options.categorical, "embed": options.embed, "known": options.known}
     for option, names in {**singled, "column_scaling": options.column_scaling}.items():
         for name in names:
             feature = find_column(chosen, name)
@@ -249,6 +251,11 @@ def check_options(chosen: Sequence[Column], options: FeatureOptions, label: str)
                 )
             treated = [*options.categorical, *options.embed]
             is_category = any(folded(feature.name) == folded(other) for other in treated)
+            if option == "known" and not (is_category or feature.kind is ColumnKind.TEXT):
+                raise ConfigurationError(
+                    f"known names {name!r} of {label}, which is not taken as categories.",
+                    hint="Leave it out, or name it in categorical.",
+                )
             if option == "column_scaling" and (feature.kind is not ColumnKind.NUMBER or is_category):
                 raise ConfigurationError(
                     f"column_scaling names {name!r} of {label}, which is not taken as a number.",
@@ -261,10 +268,7 @@ def as_number(source: Column) -> Expression:
     if source.kind in (ColumnKind.DATE, ColumnKind.TIMESTAMP):
         return days_since_1970(source.name)
     if source.kind is ColumnKind.BOOLEAN:
-        # Engines differ on whether a boolean can be cast to a number.
-        truth, falsehood = column(source.name), exp.Not(this=column(source.name))
-        ifs = [exp.If(this=truth, true=number(1.0)), exp.If(this=falsehood, true=number(0.0))]
-        return exp.Case(ifs=ifs)
+        return truth_number(source.name)
     return double(column(source.name))
 
 
@@ -383,20 +387,22 @@ def learn_feature(
         notes.append(f"Column {name!r} is left out: all its values are NULL.")
         return None
     nulls = measurements.rows - found.count
-    if nulls and (options.nulls == "refuse" or name in options.complete):
-        raise ColumnError(
-            f"Column {name!r} of {label} has {nulls} NULLs in {measurements.rows} rows.",
-            hint="Fill them, exclude the column, or impute.",
-        )
     embedded = name in options.embed
-    if embedded or feature.kind is ColumnKind.TEXT or name in options.categorical:
-        categories = categories_of(source, name, None if embedded else options.max_categories)
+    if not (embedded or feature.kind is ColumnKind.TEXT or name in options.categorical):
+        refuse_nulls(source, name, nulls, options, measurements)
+    else:
+        categories, unknown = categories_of(source, feature, None if embedded else options.max_categories)
+        nulls += unknown
+        refuse_nulls(source, name, nulls, options, measurements)
+        if not categories:
+            notes.append(f"Column {name!r} is left out: all its values are NULL or NaN.")
+            return None
         if len(categories) == 1 and not nulls:
             notes.append(f"Column {name!r} is left out: it is {categories[0]!r} in every row.")
             return None
         if embedded:
-            return EmbeddingFeature(name, categories, options.embed[name])
-        return CategoryFeature(name, categories, indicator=nulls > 0)
+            return EmbeddingFeature(name, categories, options.embed[name], feature.kind)
+        return CategoryFeature(name, categories, nulls > 0, feature.kind)
     if found.unusable:
         raise ColumnError(
             f"Column {name!r} of {label} has {found.unusable} values that are NaN, infinite or "
@@ -416,6 +422,17 @@ def learn_feature(
         return TimeFeature(name, found.mean, found.deviation or 1.0, indicator=nulls > 0, hours=hours)
     center, scale = scale_of(found, options.column_scaling.get(name, options.scaling))
     return NumberFeature(name, center, scale, found.mean, found.least, found.greatest, indicator=nulls > 0)
+
+
+def refuse_nulls(
+    source: Source, name: str, nulls: int, options: FeatureOptions, measurements: Measurements
+) -> None:
+    """Hold to nulls="refuse", and to columns that must be complete."""
+    if nulls and (options.nulls == "refuse" or name in options.complete):
+        raise ColumnError(
+            f"Column {name!r} of {source.relation.label} has {nulls} NULLs in {measurements.rows} rows.",
+            hint="Fill them, exclude the column, or impute.",
+        )
 
 
 def shown(value: float, kind: ColumnKind) -> str:
@@ -447,14 +464,15 @@ def scale_of(found: Measured, scaling: str) -> tuple[float, float]:
     return found.mean, found.deviation if found.deviation > noise else 1.0
 
 
-def categories_of(source: Source, name: str, most: int | None) -> tuple[str, ...]:
-    """The distinct values of a column as text, sorted.
+def categories_of(source: Source, feature: Column, most: int | None) -> tuple[tuple[str, ...], int]:
+    """The distinct values of a column as text, sorted, and how many are NaN.
 
     Raises
     ------
     ColumnError
         If there are more than `most`.
     """
+    name = feature.name
     if most is not None:
         distinct = int(source.rows(exp.Count(this=exp.Distinct(expressions=[column(name)])))[0][0])
         if distinct > most:
@@ -462,8 +480,26 @@ def categories_of(source: Source, name: str, most: int | None) -> tuple[str, ...
                 f"Column {name!r} of {source.relation.label} has {distinct} categories, more than {most}.",
                 hint="Exclude it, embed it, or raise max_categories.",
             )
-    rows = source.rows(as_text(name), group=as_text(name))
-    return tuple(str(row[0]) for row in rows if row[0] is not None)
+    counted, unknown = dict[Any, str](), 0
+    for known, count in source.rows(as_text(name), exp.Count(this=exp.Star()), group=as_text(name)):
+        if known is None:
+            continue
+        key: Any = known_as(feature.kind, str(known))
+        if key != key:
+            unknown += int(count)
+        else:
+            # 0.0 and -0.0 are one number.
+            counted[key] = max(str(known), counted.get(key, ""))
+    # Sorted here: engines order texts by rules of their own.
+    return tuple(sorted(counted.values())), unknown
+
+
+def known_as(kind: ColumnKind, known: str) -> float | str:
+    """What tells a value from others: a number's text may be spelt in several ways."""
+    if known.lower() in ("nan", "-nan") and kind is ColumnKind.NUMBER:
+        return math.nan
+    numbers = numbers_of(kind, [known])
+    return known if numbers is None else numbers[0]
 
 
 def learn_target(
@@ -512,7 +548,7 @@ def learn_classes(
     source: Source, target: Column, measurements: Measurements, classes: Sequence[str] = ()
 ) -> ClassTarget:
     if measurements.of[target.name].unusable:
-        raise unusable_target(source, target, measurements)
+        raise unusable_target(source.relation.label, target.name, measurements.of[target.name].unusable)
     name = target.name
     distinct = int(source.rows(exp.Count(this=exp.Distinct(expressions=[column(name)])))[0][0])
     if distinct > MAX_CLASSES:
@@ -528,21 +564,23 @@ def learn_classes(
     )
     counted = [(str(text), int(count)) for text, count, present in rows if present]
     if classes:
-        unknown = [text for text, _ in counted if text not in classes]
+        places = {known_as(target.kind, text): place for place, text in enumerate(classes)}
+        unknown = [text for text, _ in counted if known_as(target.kind, text) not in places]
         if unknown:
             raise TargetError(
                 f"Target {name!r} of {source.relation.label} has {unknown[0]!r}, which is not among the "
                 f"{len(classes)} classes that are named.",
                 hint="Name it in classes, or leave such rows out in a query.",
             )
-        counts = dict(counted)
-        counted = [(text, counts.get(text, 0)) for text in classes]
+        counts = {known_as(target.kind, text): count for text, count in counted}
+        counted = [(text, counts.get(known_as(target.kind, text), 0)) for text in classes]
     if len(counted) == 1:
         raise TargetError(
             f"Target {name!r} of {source.relation.label} is {counted[0][0]!r} in all {counted[0][1]} rows.",
             hint="There is nothing to tell apart; name a column with two classes or more.",
         )
-    return ClassTarget(name, tuple(t for t, _ in counted), tuple(c for _, c in counted), target.type)
+    names, counts_of = tuple(t for t, _ in counted), tuple(c for _, c in counted)
+    return ClassTarget(name, names, counts_of, target.type, target.kind)
 
 
 def learn_numbers(
@@ -559,7 +597,7 @@ def learn_numbers(
         if target.kind is ColumnKind.BOOLEAN:
             raise ConfigurationError(f"Target {target.name!r} is boolean.", hint="Say task='classification'.")
         if found.unusable:
-            raise unusable_target(source, target, measurements)
+            raise unusable_target(source.relation.label, target.name, found.unusable)
         if found.least == found.greatest and options.target_scaling != "none":
             raise TargetError(
                 f"Target {target.name!r} of {source.relation.label} is {found.least:g} in all "
@@ -572,9 +610,8 @@ def learn_numbers(
     return NumberTarget(tuple(target.name for target in targets), tuple(centers), tuple(scales))
 
 
-def unusable_target(source: Source, target: Column, measurements: Measurements) -> TargetError:
+def unusable_target(label: str, name: str, count: int) -> TargetError:
     return TargetError(
-        f"Target {target.name!r} of {source.relation.label} has "
-        f"{measurements.of[target.name].unusable} values that are NaN, infinite or beyond {BOUND:g}.",
+        f"Target {name!r} of {label} has {count} values that are NaN, infinite or beyond {BOUND:g}.",
         hint="Replace them with NULL (such rows are left out) or leave them out in a query.",
     )

@@ -45,6 +45,8 @@ class FeatureOptions:
         default those that the rows have.
     complete
         Columns whose NULLs are refused, whatever `nulls` says of the others.
+    known
+        Columns of categories whose unseen categories are refused; in others, they count as no category.
 
     Raises
     ------
@@ -63,9 +65,10 @@ class FeatureOptions:
     max_categories: int = 100
     classes: tuple[str, ...] = ()
     complete: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("include", "exclude", "categorical", "classes", "complete"):
+        for name in ("include", "exclude", "categorical", "classes", "complete", "known"):
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         check_choice("scaling", self.scaling, SCALINGS)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from selectron.engines.base import ColumnKind
-from selectron.features.kinds import ANY, as_text, case, scaled
+from selectron.features.kinds import scaled
+from selectron.features.known import ACCEPTED, Known, case
 from selectron.sql import cast, column, number, text
 
 __all__ = ["ClassTarget", "NumberTarget", "Target"]
@@ -18,12 +19,15 @@ Expression = exp.Expr
 
 @dataclass(frozen=True)
 class ClassTarget:
-    """A class of two or more. `type` is the engine's, to which predicted classes are cast back."""
+    """A class of two or more. `type` is the engine's, to which predicted classes are cast back; `kind` says
+    what it means.
+    """
 
     column: str
     classes: tuple[str, ...]
     counts: tuple[int, ...]
     type: str
+    kind: ColumnKind = ColumnKind.OTHER
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -36,15 +40,16 @@ class ClassTarget:
 
     @property
     def accepts(self) -> frozenset[ColumnKind]:
-        return ANY
+        return ACCEPTED[self.kind]
+
+    @property
+    def known(self) -> Known:
+        """The classes, to be compared with."""
+        return Known(self.column, self.kind, self.classes)
 
     def values(self) -> tuple[Expression, ...]:
         """The index of a row's class, from 0, as a DOUBLE; NULL for a class not seen in training."""
-        whens = [
-            (exp.EQ(this=as_text(self.column), expression=text(label)), number(float(place)))
-            for place, label in enumerate(self.classes)
-        ]
-        return (case(*whens, default=exp.Null()),)
+        return (self.known.place(exp.Null()),)
 
     @property
     def data_type(self) -> exp.DataType:

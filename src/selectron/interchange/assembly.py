@@ -12,6 +12,7 @@ from selectron.engines.base import Column, ColumnKind, Engine, Relation
 from selectron.errors import ColumnError
 from selectron.features.kinds import BOUND, BooleanFeature, CategoryFeature, Feature, NumberFeature
 from selectron.features.learn import Measured, Source, measure, resolve_columns
+from selectron.features.unseen import refuse_unseen
 from selectron.interchange.labels import texts_of
 from selectron.interchange.signals import (
     CATEGORY,
@@ -35,13 +36,15 @@ NUMERIC = frozenset({ColumnKind.NUMBER, ColumnKind.BOOLEAN})
 class Assembled:
     """Features, and how their units give the inputs: units @ matrix + offset.
 
-    `complete` are columns in which the original has no place for NULL.
+    `complete` are columns in which the original has no place for NULL, `known` those in which it has none for
+    categories that it does not know.
     """
 
     features: tuple[Feature, ...]
     matrix: Array
     offset: Array
     complete: tuple[str, ...]
+    known: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,10 @@ def assemble(
                 hint="Replace them with a number in a query.",
             )
     matrix = np.vstack([block.matrix for block in blocks])
-    return Assembled(tuple(block.feature for block in blocks), matrix, offset, tuple(complete))
+    known = tuple(own.name for own in wanted if any(own.name in one.known for one in linear(inputs)))
+    features = tuple(block.feature for block in blocks)
+    refuse_unseen(engine, relation, features, known)
+    return Assembled(features, matrix, offset, tuple(complete), known)
 
 
 @dataclass(frozen=True)
@@ -223,5 +229,5 @@ def category_block(table: Table, own: Column, inputs: Sequence[Number | Linear])
         if indicator:
             # NULL is a category that is not known, where nothing else is said.
             rows[-1][place] = terms.get(Unit(own.name, NULL), other)
-    feature = CategoryFeature(own.name, tuple(texts), indicator)
+    feature = CategoryFeature(own.name, tuple(texts), indicator, own.kind)
     return Block(feature, np.array(rows), np.zeros(len(inputs)))

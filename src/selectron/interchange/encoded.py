@@ -11,6 +11,7 @@ from sqlglot import exp
 from selectron.blueprint import Blueprint
 from selectron.engines.base import Engine, Relation
 from selectron.errors import ColumnError
+from selectron.features.fitting import fitted_beside
 from selectron.features.learn import resolve_columns
 from selectron.interchange.dense import input_expressions, input_units
 from selectron.program.operations import Array
@@ -70,7 +71,7 @@ def encoded(engine: Engine, blueprint: Blueprint, relation: Relation, keep: Sequ
         If the relation lacks a column, or a column that is kept is called as a unit is.
     """
     known = engine.columns(relation)
-    blueprint.encoding.check(known, relation.label, target=False)
+    fit = fitted_beside(relation, known, blueprint.encoding)
     kept = [own.name for own in resolve_columns(known, keep, relation.label)]
     units = input_units(blueprint)
     taken = {folded(unit) for unit in units}
@@ -78,12 +79,15 @@ def encoded(engine: Engine, blueprint: Blueprint, relation: Relation, keep: Sequ
         if folded(name) in taken:
             raise ColumnError(f"Column {name!r} is called as a unit is.", hint="Rename it in a query.")
     # Under names of ours first, so that no unit hides a column that the next one reads.
-    inner = [exp.alias_(column(name), f"kept {place}", quoted=True) for place, name in enumerate(kept)]
+    inner = [
+        exp.alias_(column(fit.own.get(name, name)), f"kept {place}", quoted=True)
+        for place, name in enumerate(kept)
+    ]
     inner += [
         exp.alias_(value, f"unit {place}", quoted=True)
         for place, value in enumerate(input_expressions(blueprint))
     ]
-    rows = exp.select(*inner).from_(relation.source.copy()).subquery("encoded", copy=False)
+    rows = exp.select(*inner).from_(fit.relation.source.copy()).subquery("encoded", copy=False)
     outer = [exp.alias_(column(f"kept {place}"), name, quoted=True) for place, name in enumerate(kept)]
     outer += [exp.alias_(column(f"unit {place}"), name, quoted=True) for place, name in enumerate(units)]
     return Encoded(engine, exp.select(*outer).from_(rows, copy=False), units)

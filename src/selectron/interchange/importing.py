@@ -27,7 +27,15 @@ from selectron.layouts.base import BatchPlan
 from selectron.network import MLP
 from selectron.network import Dense as DenseLayer
 from selectron.planning import parse_layout, parse_strategy
-from selectron.preparation import arrange, check_weights, held_out_rows, needed_columns, resolve_validation
+from selectron.preparation import (
+    arrange,
+    arranged,
+    check_targets,
+    check_weights,
+    held_out_rows,
+    needed_columns,
+    resolve_validation,
+)
 from selectron.program.operations import Array
 from selectron.training.losses import Loss
 from selectron.training.optimizers import Optimizer
@@ -141,7 +149,10 @@ def imported(
     )
     encoding = Encoding(assembled.features, target)
     features = FeatureOptions(
-        include=tuple(used(assembled.features)), scaling="none", complete=assembled.complete
+        include=tuple(used(assembled.features)),
+        scaling="none",
+        complete=assembled.complete,
+        known=assembled.known,
     )
 
     required = [own.name for own in targets]
@@ -162,6 +173,7 @@ def imported(
     needed = needed_columns(specification, encoding)
     split = Split(training.seed, held_count, held.column, held.relation)
     counts = arrange(engine, relation, needed, required, split)
+    check_targets(engine, arranged(engine, relation), target)
     if training.row_weight is not None:
         check_weights(
             engine, resolve_columns(columns, [training.row_weight], relation.label)[0], relation.label
@@ -231,13 +243,13 @@ def taken_over(blueprint: Blueprint) -> Assembled:
         feature for feature in blueprint.encoding.features if not isinstance(feature, EmbeddingFeature)
     ]
     features += [
-        CategoryFeature(embedding.column, embedding.categories, indicator=False)
+        CategoryFeature(embedding.column, embedding.categories, False, embedding.kind)
         for embedding in blueprint.encoding.embeddings
     ]
     units = sum(len(feature.units) for feature in features)
     options = blueprint.specification.features
     complete = tuple(used(features)) if options.nulls == "refuse" else options.complete
-    return Assembled(tuple(features), np.eye(units), np.zeros(units), complete)
+    return Assembled(tuple(features), np.eye(units), np.zeros(units), complete, options.known)
 
 
 def network(layers: Sequence[Layer], output_activation: str) -> MLP:

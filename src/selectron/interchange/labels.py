@@ -10,7 +10,7 @@ from sqlglot import exp
 
 from selectron.engines.base import Column, ColumnKind, Engine, Relation
 from selectron.errors import ColumnError, SelectronError
-from selectron.features.kinds import as_text
+from selectron.features.known import as_text
 from selectron.sql import column, integer, number, text
 
 __all__ = ["texts_of"]

@@ -12,6 +12,7 @@ import numpy as np
 
 from selectron.errors import ConfigurationError
 from selectron.interchange.described import SIGMOID, SOFTMAX, Described, Layer, LayerList
+from selectron.interchange.onnx_patterns import activation_at, encoding_at
 from selectron.interchange.optional import library
 from selectron.program.operations import Array
 
@@ -24,6 +25,8 @@ OPTIONS: Final[Mapping[str, tuple[str, Mapping[str, tuple[float, float]]]]] = {
     "Elu": ("elu", {"alpha": (1.0, 1.0)}),
     "Selu": ("selu", {"alpha": (1.6732632, 1.6732632), "gamma": (1.0507010, 1.0507010)}),
 }
+# What our exports say of a graph.
+KEPT: Final = ("classes", "columns")
 # As they are stored, in single precision.
 TOLERANCE: Final = 1e-6
 
@@ -203,7 +206,20 @@ def describe(model: Any) -> Described:
         )
     outputs = [value.name for value in graph.output]
     chain = Chain(onnx, LayerList("the ONNX graph"), constants, fed[0])
-    for node in graph.node:
+    transformers: tuple[object, ...] = ()
+    nodes = list(graph.node)
+    encoding = encoding_at(nodes, fed[0], constants)
+    if encoding is not None:
+        transformers, nodes = (encoding[0],), nodes[encoding[1] :]
+        chain.last = graph.node[encoding[1] - 1].output[0]
+    while nodes:
+        activation, count = activation_at(nodes, chain.last, chain.constants)
+        if count:
+            chain.layers.activate(activation, nodes[count - 1].op_type)
+            chain.before, chain.last = chain.last, nodes[count - 1].output[0]
+            nodes = nodes[count:]
+            continue
+        node, *nodes = nodes
         reader = READERS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
         if reader is None:
             raise ConfigurationError(
@@ -222,9 +238,16 @@ def describe(model: Any) -> Described:
             hint="Only a network of one output can be imported.",
         )
     finished = chain.layers.finished()
-    names = [entry.value for entry in model.metadata_props if entry.key == "classes"]
-    classes = tuple(json.loads(names[0])) if names else None
-    return Described(finished, classes, notes=tuple(chain.layers.notes))
+    labels = {
+        entry.key: tuple(json.loads(entry.value)) for entry in model.metadata_props if entry.key in KEPT
+    }
+    return Described(
+        finished,
+        labels.get("classes"),
+        names=labels.get("columns"),
+        transformers=transformers,
+        notes=tuple(chain.layers.notes),
+    )
 
 
 def array(onnx: Any, tensor: Any) -> Array:

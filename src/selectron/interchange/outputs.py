@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from selectron.engines.base import Column, ColumnKind, Engine, Relation
 from selectron.errors import ConfigurationError, TargetError
-from selectron.features.kinds import as_text
+from selectron.features.known import as_text
 from selectron.features.learn import Task
 from selectron.features.targets import ClassTarget, NumberTarget
 from selectron.interchange.described import SIGMOID, SOFTMAX, Described, Layer
@@ -118,7 +118,9 @@ def class_target(
             f"{', '.join(map(repr, unknown[:5]))}; it knows {', '.join(map(repr, texts[:10]))}.",
             hint="Name them by classes in the order of the outputs, or leave such rows out in a query.",
         )
-    return ClassTarget(target.name, tuple(texts), tuple(counts.get(text, 0) for text in texts), target.type)
+    return ClassTarget(
+        target.name, tuple(texts), tuple(counts.get(text, 0) for text in texts), target.type, target.kind
+    )
 
 
 def number_target(described: Described, targets: Sequence[Column]) -> NumberTarget:

@@ -13,7 +13,18 @@ from typing import Any, Final, NamedTuple
 
 from selectron.errors import ConfigurationError
 
-__all__ = ["Linear", "Number", "Raw", "Signal", "Unit", "as_number", "filled", "is_missing", "scaled"]
+__all__ = [
+    "ColumnEncoding",
+    "Linear",
+    "Number",
+    "Raw",
+    "Signal",
+    "Unit",
+    "as_number",
+    "filled",
+    "is_missing",
+    "scaled",
+]
 
 # Kinds of units.
 NULL: Final = "null"
@@ -49,11 +60,16 @@ class Number:
 
 @dataclass(frozen=True)
 class Linear:
-    """Indicators times numbers, and a constant. `complete` are columns where NULL has no meaning."""
+    """Indicators times numbers, and a constant.
+
+    `complete` are columns where NULL has no meaning, `known` those where a category that is not known has
+    none.
+    """
 
     terms: Mapping[Unit, float] = field(default_factory=dict)
     constant: float = 0.0
     complete: frozenset[str] = frozenset()
+    known: frozenset[str] = frozenset()
 
 
 Signal = Raw | Number | Linear
@@ -105,6 +121,34 @@ def filled(signal: Signal, value: Any) -> Signal:
     if isinstance(signal, Number) and signal.fill is None:
         return replace(signal, fill=signal.center + signal.scale * float(value))
     return signal
+
+
+@dataclass(frozen=True)
+class ColumnEncoding:
+    """Numbers and indicators of NULL, made of raw columns: each the place of its column, and what it is.
+
+    A part without a fill is the indicator.
+    """
+
+    parts: tuple[tuple[int, Number | None], ...]
+
+    def signals(self, given: Sequence[Signal]) -> list[Signal]:
+        """The signals that it makes of raw columns."""
+        if max(place for place, _ in self.parts) >= len(given):
+            raise ConfigurationError(
+                f"The network takes more columns than the {len(given)} that are named.",
+                hint="Name its features in its order.",
+            )
+        found: list[Signal] = []
+        for place, part in self.parts:
+            own = as_number(given[place])
+            if not isinstance(own, Number):
+                raise ConfigurationError("The ONNX graph is given what another transformer has computed.")
+            if part is None:
+                found.append(Linear({Unit(own.column, NULL): 1.0}))
+            else:
+                found.append(Number(own.column, part.center, part.scale, part.fill))
+        return found
 
 
 def columns_of(signals: Sequence[Signal]) -> list[str]:

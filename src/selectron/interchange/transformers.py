@@ -15,6 +15,7 @@ from selectron.interchange.signals import (
     CATEGORY,
     NULL,
     OTHER,
+    ColumnEncoding,
     Linear,
     Number,
     Raw,
@@ -47,6 +48,8 @@ def transformed(
     """
     if transformer is None or (isinstance(transformer, str) and transformer == "passthrough"):
         return list(signals)
+    if isinstance(transformer, ColumnEncoding):
+        return transformer.signals(signals)
     kind = type(transformer).__name__
     apply = TRANSFORMS.get(kind)
     if apply is None or not type(transformer).__module__.startswith("sklearn."):
@@ -283,13 +286,14 @@ def indicators(
         if missing is not None:
             terms[missing][Unit(signal.column, NULL)] = 1.0
     complete = frozenset({signal.column}) if refuses and not has_missing else frozenset[str]()
+    every = frozenset({signal.column}) if refuses else frozenset[str]()
     kept = [place for place, group in enumerate(groups) if not (drops and is_among(without, group))]
     if kept:
         # Categories without a unit are known all the same: they are not the "(other)" one.
         silent = {unit: 0.0 for own in terms for unit in own if own is not terms[kept[0]]}
         silent = {unit: value for unit, value in silent.items() if unit.kind == CATEGORY}
         terms[kept[0]] = in_order({**silent, **terms[kept[0]]}, groups, signal.column)
-    return [Linear(terms[place], 0.0, complete) for place in kept]
+    return [Linear(terms[place], 0.0, complete, every) for place in kept]
 
 
 def in_order(terms: Mapping[Unit, float], groups: Sequence[Sequence[Any]], column: str) -> dict[Unit, float]:
@@ -332,7 +336,8 @@ def ordinal_encoder(transformer: Any, signals: Sequence[Signal], names: object) 
             terms[Unit(column, OTHER)] = unknown
         if missing is not None and missing != unknown:
             terms[Unit(column, NULL)] = missing
-        found.append(Linear(terms, 0.0, frozenset() if missing is not None else frozenset({column})))
+        complete = frozenset[str]() if missing is not None else frozenset({column})
+        found.append(Linear(terms, 0.0, complete, frozenset({column}) if refuses else frozenset()))
     return found
 
 

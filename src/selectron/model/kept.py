@@ -16,10 +16,12 @@ from selectron.engines.base import Arrays, Engine, Relation
 from selectron.errors import ColumnError, DataError
 from selectron.evaluation import classification_query, regression_query
 from selectron.features.encoding import StatisticRow, from_rows
-from selectron.features.kinds import NumberFeature
+from selectron.features.fitting import fitted
+from selectron.features.kinds import CategoryFeature, EmbeddingFeature, NumberFeature
 from selectron.features.learn import resolve_columns
 from selectron.features.rows import HELD_OUT, arranged_rows
 from selectron.features.targets import ClassTarget
+from selectron.features.unseen import refuse_unseen
 from selectron.forms import BY_FUNCTIONS
 from selectron.layouts.base import Layout
 from selectron.planning import (
@@ -36,7 +38,7 @@ from selectron.prediction import (
     scored_query,
     stored_weights,
 )
-from selectron.preparation import needed_columns, split_of
+from selectron.preparation import check_targets, needed_columns, split_of
 from selectron.program.operations import Array
 from selectron.sql import cast, column, folded, growing, number
 from selectron.store.store import LogRow, ModelRecord, Store
@@ -116,9 +118,8 @@ class KeptModel:
         if source is None:
             relation = self.training_relation(None)
         else:
-            relation = self.engine.relation(source)
-            self.blueprint.encoding.check(self.engine.columns(relation), relation.label, target=False)
-        self.refuse_nulls(relation)
+            relation = self.fitted(self.engine.relation(source), target=False)
+        self.refuse_rows(relation)
         return relation
 
     def judged_rows(self, source: object, by: str | None = None) -> Relation:
@@ -126,10 +127,9 @@ class KeptModel:
         if source is None:
             relation = self.held_out_rows(() if by is None else (by,))
         else:
-            relation = self.engine.relation(source)
-            self.blueprint.encoding.check(self.engine.columns(relation), relation.label, target=True)
-        self.refuse_unknown_classes(relation)
-        self.refuse_nulls(relation)
+            relation = self.fitted(self.engine.relation(source), target=True)
+        self.refuse_unknown_targets(relation)
+        self.refuse_rows(relation)
         return relation
 
     def held_out_rows(self, beside: Sequence[str] = ()) -> Relation:
@@ -165,12 +165,16 @@ class KeptModel:
                 f"Model {self.name!r} was trained on a data frame, which is not in the database.",
                 hint="Give the rows again as source.",
             )
-        relation = self.engine.relation(named)
-        self.blueprint.encoding.check(self.engine.columns(relation), relation.label, target=True)
-        return relation
+        return self.fitted(self.engine.relation(named), target=True)
 
-    def refuse_unknown_classes(self, relation: Relation) -> None:
+    def fitted(self, relation: Relation, *, target: bool) -> Relation:
+        """A relation as the model reads it, checked."""
+        return fitted(relation, self.engine.columns(relation), self.blueprint.encoding, target=target)
+
+    def refuse_unknown_targets(self, relation: Relation) -> None:
+        """Refuse classes that the model does not know, and numbers that are not finite."""
         target = self.blueprint.encoding.target
+        check_targets(self.engine, relation, target)
         if not isinstance(target, ClassTarget):
             return
         (index,) = target.values()
@@ -194,6 +198,12 @@ class KeptModel:
                 hint="Leave such rows out in a query, or train anew.",
             )
 
+    def refuse_rows(self, relation: Relation) -> None:
+        """Refuse NULLs and categories, where the model has no place for them."""
+        self.refuse_nulls(relation)
+        options, encoding = self.blueprint.specification.features, self.blueprint.encoding
+        refuse_unseen(self.engine, relation, encoding.features, options.known)
+
     @growing()
     def refuse_nulls(self, relation: Relation) -> None:
         """Hold to nulls="refuse", and to columns that must be complete."""
@@ -208,6 +218,10 @@ class KeptModel:
             feature = features[name]
             if isinstance(feature, NumberFeature):
                 return feature.known()
+            if isinstance(feature, (CategoryFeature, EmbeddingFeature)):
+                present = feature.known.present()
+                if present is not None:
+                    return present
             return exp.Not(this=exp.Is(this=column(name), expression=exp.Null()))
 
         def unknown(together: Sequence[str]) -> exp.Expr:

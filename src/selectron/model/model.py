@@ -9,6 +9,7 @@ from pathlib import Path
 
 from selectron.blueprint import Blueprint
 from selectron.errors import ConfigurationError, DataError
+from selectron.features.fitting import fitted
 from selectron.features.learn import resolve_columns
 from selectron.features.rows import Split
 from selectron.layouts.base import BatchPlan
@@ -167,9 +168,9 @@ class Model(ShownModel, ExchangedModel):
         before, encoding = self.blueprint.specification, self.blueprint.encoding
         relation = self.engine.relation(source)
         columns = self.engine.columns(relation)
-        encoding.check(columns, relation.label, target=True)
-        self.refuse_unknown_classes(relation)
-        self.refuse_nulls(relation)
+        relation = fitted(relation, columns, encoding, target=True)
+        self.refuse_unknown_targets(relation)
+        self.refuse_rows(relation)
         total = (self.record.epochs or 0) + epochs
         training = replace(
             before.training,

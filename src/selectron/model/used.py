@@ -11,6 +11,7 @@ from selectron.breakdown import GROUP, by_group, group_column, groups_from_rows
 from selectron.calibration import Calibration, calibration_query
 from selectron.errors import ConfigurationError, DataError, SelectronError
 from selectron.evaluation import Evaluation
+from selectron.features.fitting import fitted
 from selectron.model.kept import KeptModel
 from selectron.model.predictions import Predictions
 from selectron.prediction import (
@@ -43,7 +44,7 @@ class UsedModel(KeptModel):
         """
         relation = self.engine.relation(source)
         columns = self.engine.columns(relation)
-        self.refuse_nulls(relation)
+        self.refuse_rows(fitted(relation, columns, self.blueprint.encoding, target=False))
 
         def build(weights: Weights) -> exp.Select:
             return predict_query(
@@ -55,8 +56,8 @@ class UsedModel(KeptModel):
     def to_function(self, name: str, *, replace: bool = False) -> str:
         """Make a function of SQL that predicts from a row's features, and follows the model as views do.
 
-        On DuckDB it is a macro whose value is a STRUCT; on PostgreSQL it gives a row and takes categories as
-        text.
+        On DuckDB it is a macro whose value is a STRUCT; on PostgreSQL it gives a row and takes
+        categories as the kind they were in training: numbers, text, dates.
 
         Returns
         -------

@@ -1,0 +1,165 @@
+"""Another relation's columns as those that a model learned of: a number where it knows numbers, and so on.
+
+A column that was whole numbers in training may be floating-point ones in a data frame (NULL makes pandas turn
+them), a date may be a timestamp at midnight, a boolean 0 or 1. Most such columns need nothing, since numbers
+are compared as numbers; where the kinds differ, the relation is read through a query that converts them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlglot import exp
+
+from selectron.engines.base import Column, ColumnKind, Relation
+from selectron.features.encoding import Encoding, found_columns
+from selectron.features.kinds import BooleanFeature
+from selectron.features.known import Known, as_text, case, is_number, truth_number
+from selectron.features.rows import RESERVED
+from selectron.sql import cast, column, double, number, text
+
+__all__ = ["Fitted", "fitted", "fitted_beside"]
+
+Expression = exp.Expr
+
+EXACT: Final = 2.0**53
+MIDNIGHT: Final = " 00:00:00"
+DAY: Final = 10
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A relation as the model reads it; `own` are the names of converted columns' original values."""
+
+    relation: Relation
+    own: Mapping[str, str]
+
+
+def fitted(relation: Relation, columns: Sequence[Column], encoding: Encoding, *, target: bool) -> Relation:
+    """A relation as a model reads it.
+
+    Raises
+    ------
+    ColumnError
+        If it lacks a column that the model needs, or one is of a kind that does not fit.
+    """
+    encoding.check(columns, relation.label, target=target)
+    changes = conversions(columns, encoding, target=target)
+    return queried(relation, columns, changes) if changes else relation
+
+
+def fitted_beside(relation: Relation, columns: Sequence[Column], encoding: Encoding) -> Fitted:
+    """Likewise, with the original values of converted columns under names of ours."""
+    encoding.check(columns, relation.label, target=False)
+    changes = conversions(columns, encoding, target=False)
+    if not changes:
+        return Fitted(relation, {})
+    own = {name: f"{RESERVED}own_{place}" for place, name in enumerate(changes)}
+    kept = [exp.alias_(column(name), new, quoted=True) for name, new in own.items()]
+    return Fitted(queried(relation, columns, changes, kept), own)
+
+
+def queried(
+    relation: Relation,
+    columns: Sequence[Column],
+    changes: Mapping[str, Expression],
+    kept: Sequence[Expression] = (),
+) -> Relation:
+    """The relation through a query that converts some columns."""
+    values = [
+        exp.alias_(changes[own.name], own.name, quoted=True) if own.name in changes else column(own.name)
+        for own in columns
+    ]
+    query = exp.Select(expressions=[*values, *kept]).from_(relation.source.copy(), copy=False)
+    return Relation(query.subquery("fitted", copy=False), relation.label)
+
+
+def conversions(columns: Sequence[Column], encoding: Encoding, *, target: bool) -> dict[str, Expression]:
+    """The columns of other kinds than those that were learned of, converted."""
+    parts: list[tuple[str, Any]] = [(feature.column, feature) for feature in encoding.features]
+    if target:
+        parts += [(name, encoding.target) for name in encoding.target.columns]
+    found = found_columns(columns, [name for name, _ in parts])
+    changes: dict[str, Expression] = {}
+    for name, part in parts:
+        own = found[name]
+        if own is None or own.name in changes:
+            continue
+        value = converted(own, part)
+        if value is not None:
+            changes[own.name] = value
+    return changes
+
+
+def converted(own: Column, part: Any) -> Expression | None:
+    """A column as a feature or a target reads it, if that is another value."""
+    known = getattr(part, "known", None)
+    if isinstance(known, Known):
+        convert = CONVERSIONS.get((known.kind, own.kind))
+        return convert(own.name, known.texts) if convert is not None else None
+    if own.kind is ColumnKind.BOOLEAN and not isinstance(part, BooleanFeature):
+        return truth_number(own.name)
+    if own.kind is ColumnKind.NUMBER and isinstance(part, BooleanFeature):
+        return from_number(own.name, ())
+    return None
+
+
+def from_boolean(name: str, known: Sequence[str]) -> Expression:
+    return truth_number(name)
+
+
+def from_number(name: str, known: Sequence[str]) -> Expression:
+    """For truth values: every engine can tell whether it is 0, and NaN is none."""
+    value = double(column(name))
+    return exp.Case(ifs=[exp.If(this=is_number(value), true=value.copy())])
+
+
+def number_text(name: str, known: Sequence[str]) -> Expression:
+    """Numbers as the known texts spell them: whole ones without a fraction, unless these have one."""
+    value = double(column(name))
+    integral = cast(value.copy(), "bigint")
+    small = exp.LT(this=exp.Abs(this=value.copy()), expression=number(EXACT))
+    whole = exp.EQ(this=double(integral.copy()), expression=value.copy())
+    spelled: Expression = cast(integral, "text")
+    if any(re.fullmatch(r"-?\d+\.0", one) for one in known):
+        spelled = exp.DPipe(this=spelled, expression=text(".0"))
+    written = case((whole, spelled), default=cast(value.copy(), "text"))
+    # A whole number beyond is as the column has it.
+    return case((small, written), (is_number(value), as_text(name)), default=exp.Null())
+
+
+def day_text(name: str, known: Sequence[str]) -> Expression:
+    """Moments at midnight as their date; others are no date that is known."""
+    value = as_text(name)
+    rest = exp.Substring(this=value.copy(), start=exp.Literal.number(DAY + 1))
+    midnight = exp.In(this=rest, expressions=[text(MIDNIGHT), text(MIDNIGHT.replace(" ", "T"))])
+    day = exp.Substring(this=value.copy(), start=exp.Literal.number(1), length=exp.Literal.number(DAY))
+    return case((midnight, day), default=value)
+
+
+def moment_text(name: str, known: Sequence[str]) -> Expression:
+    """Dates as moments at midnight."""
+    value = as_text(name)
+    is_day = exp.EQ(this=exp.Length(this=value.copy()), expression=exp.Literal.number(DAY))
+    return case((is_day, exp.DPipe(this=value.copy(), expression=text(MIDNIGHT))), default=value)
+
+
+def moment_or_day_text(name: str, known: Sequence[str]) -> Expression:
+    """Moments as the known texts spell them."""
+    return as_text(name) if any(one.endswith(MIDNIGHT) for one in known) else day_text(name, known)
+
+
+# By what was learned of, and what there is. What is not here needs none, or is refused.
+CONVERSIONS: Final = {
+    (ColumnKind.NUMBER, ColumnKind.BOOLEAN): from_boolean,
+    (ColumnKind.BOOLEAN, ColumnKind.NUMBER): from_number,
+    (ColumnKind.TEXT, ColumnKind.NUMBER): number_text,
+    (ColumnKind.TEXT, ColumnKind.TIMESTAMP): moment_or_day_text,
+    (ColumnKind.DATE, ColumnKind.TIMESTAMP): day_text,
+    (ColumnKind.DATE, ColumnKind.TEXT): day_text,
+    (ColumnKind.TIMESTAMP, ColumnKind.DATE): moment_text,
+    (ColumnKind.TIMESTAMP, ColumnKind.TEXT): moment_text,
+}
