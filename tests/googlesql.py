@@ -109,6 +109,8 @@ class GoogleSQL:
     def __init__(self) -> None:
         self.tables: dict[str, Table] = {}
         self.views: dict[str, str] = {}
+        # Bodies, over arguments that are called as columns are.
+        self.functions: dict[str, str] = {}
         self.saved: tuple[dict[str, Table], dict[str, str]] | None = None
 
     # Statements --------------------------------------------------------------------------------
@@ -125,6 +127,7 @@ class GoogleSQL:
         handlers = {
             "resolved_create_statement_node": self.create,
             "resolved_drop_stmt_node": self.drop,
+            "resolved_drop_function_stmt_node": self.drop_function,
             "resolved_alter_object_stmt_node": self.rename,
             "resolved_insert_stmt_node": self.insert,
             "resolved_update_stmt_node": self.modify,
@@ -142,13 +145,19 @@ class GoogleSQL:
         names = found(node, "ResolvedCreateStatementProto")
         name = ".".join(names.name_path)
         mode = enum_name(names, "create_mode")
-        if (name in self.tables or name in self.views) and mode != "CREATE_OR_REPLACE":
+        if (
+            any(name in kept for kept in (self.tables, self.views, self.functions))
+            and mode != "CREATE_OR_REPLACE"
+        ):
             if mode == "CREATE_IF_NOT_EXISTS":
                 return
             raise GoogleSQLError(f"Already exists: {name}")
         temporary = enum_name(names, "create_scope") == "CREATE_TEMP"
         self.check_transaction(temporary)
         body = after_as(text)
+        if node.WhichOneof("node") == "resolved_create_function_stmt_node":
+            self.functions[name] = body
+            return
         if node.WhichOneof("node") == "resolved_create_view_base_node":
             self.views[name] = body
         elif body:
@@ -170,6 +179,14 @@ class GoogleSQL:
         self.check_transaction(name in self.tables and self.tables[name].temporary)
         if kept.pop(name, None) is None and not node.is_if_exists:
             raise GoogleSQLError(f"Not found: {node.object_type} {name}")
+
+    def drop_function(self, _text: str, node: Any) -> None:
+        if self.functions.pop(".".join(node.name_path), None) is None and not node.is_if_exists:
+            raise GoogleSQLError("Not found: function")
+
+    def has_function(self, name: str) -> bool:
+        """Whether there is a function; the evaluator does not call it, so that its body stands for a call."""
+        return name in self.functions
 
     def rename(self, _text: str, node: Any) -> None:
         name = ".".join(found(node, "ResolvedAlterObjectStmtProto").name_path)

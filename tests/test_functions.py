@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,10 @@ import sqlglot
 from sqlglot import exp
 
 import selectron
+from googlesql import GoogleSQL
 from selectron import MLP
 from selectron.engines.base import Engine
+from selectron.engines.bigquery import BigQuery
 from selectron.errors import ConfigurationError, DataError, EngineError
 
 ROWS = """
@@ -98,6 +101,47 @@ def test_refusals(shop: selectron.Database) -> None:
     model.to_function("p", replace=True)
     with pytest.raises(ConfigurationError, match="needs a name"):
         model.to_function(" ")
+
+
+BIGQUERY_ROWS = """
+    CREATE TABLE shop AS
+    SELECT i AS id, i * 0.25 AS `a b`, IF(MOD(i, 4) > 0, MOD(i, 3) = 0, NULL) AS flag,
+        IF(MOD(i, 2) = 0, 'even''s', 'odd') AS kind, DATE_ADD(DATE '2024-01-01', INTERVAL i DAY) AS day,
+        IF(MOD(i, 3) = 0, 'x', 'y') AS class, i * 2.5 AS amount
+    FROM UNNEST(GENERATE_ARRAY(0, 39)) AS i
+""".replace("''", "\\'")
+TYPED = "`a b` FLOAT64, `flag` BOOL, `kind` STRING, `day` DATE"
+
+
+@pytest.mark.parametrize("target", ["class", "amount"])
+def test_a_function_of_bigquery(target: str) -> None:
+    service = GoogleSQL()
+    service.execute(BIGQUERY_ROWS)
+    db = selectron.Database(BigQuery(service))
+
+    def same_as(model: selectron.Model) -> bool:
+        # The evaluator calls no functions: the body is evaluated with each row as its arguments.
+        body, rows = service.functions["pre dict"], wanted(model)
+        names = re.findall("`[^`]+`", TYPED)
+        arguments = f"(SELECT {', '.join(f'{name} AS {name}' for name in names)}) AS `arguments`"
+        assert body.count(arguments) == 1
+        found: list[tuple[Any, ...]] = []
+        for row in rows[::8]:
+            given = f"(SELECT {', '.join(names)} FROM shop WHERE id = {row[0]}) AS `arguments`"
+            (own,) = service.execute(f"SELECT f.* FROM (SELECT {body.replace(arguments, given)} AS f)")
+            found.append((row[0], *own))
+        return same(found, rows[::8])
+
+    model = trained(db, target)
+    assert model.to_function("pre dict") == "`pre dict`(`a b`, `flag`, `kind`, `day`)"
+    assert same_as(model)
+    # With types of the arguments, it is checked when it is made.
+    service.execute(f"CREATE FUNCTION typed({TYPED}) AS {service.functions['pre dict']}")
+    with pytest.raises(DataError, match="There is a function 'pre dict' already"):
+        model.to_function("pre dict")
+    assert same_as(model.train(1))
+    db.drop("m")
+    assert not db.engine.has_function("pre dict")
 
 
 def test_sqlite_has_none(engines: Callable[[str], Engine]) -> None:

@@ -39,6 +39,10 @@ class Client:
             raise NotFoundError(name)
         return SimpleNamespace(schema=fields(schema))
 
+    def get_routine(self, name: str) -> Any:
+        if not self.google.has_function(name.removeprefix("p.d.")):
+            raise NotFoundError(name)
+
     def list_tables(self, dataset: str) -> list[Any]:
         assert dataset == "p.d"
         return [SimpleNamespace(table_id=name) for name in self.google.table_names()]
@@ -81,6 +85,14 @@ def test_the_engine_runs_over_the_client(runner: ClientRunner) -> None:
     assert not engine.has_table("missing")
     with pytest.raises(DataError, match=r"named 'SALE' in BigQuery dataset p\.d\. It has: 'sales'"):
         engine.relation("SALE")
+
+
+def test_functions_are_found(runner: ClientRunner) -> None:
+    engine = BigQuery(runner, dataset="p.d")
+    assert not engine.has_function("f")
+    runner.execute("CREATE FUNCTION f(x ANY TYPE) AS (x + 1)")
+    assert engine.has_function("f")
+    assert not ClientRunner().has_function("f")
 
 
 def test_errors_of_the_service_are_errors_of_the_engine(runner: ClientRunner) -> None:

@@ -58,10 +58,10 @@ from selectron.engines.base import (
     ColumnKind,
     Limits,
     NoFunctions,
-    NoSqlFunctions,
     Recursion,
     Relation,
     Row,
+    SqlFunction,
 )
 from selectron.engines.queries import is_written, query_relation
 from selectron.errors import ColumnError, DataError, EngineError
@@ -302,6 +302,9 @@ class Runner(Protocol):
     def table_names(self) -> list[str]:
         """The tables and views of the default dataset."""
 
+    def has_function(self, name: str) -> bool:
+        """Whether the default dataset has a function of that name."""
+
     def cancel(self) -> None:
         """Stop the running statement."""
 
@@ -309,7 +312,7 @@ class Runner(Protocol):
         """End the session."""
 
 
-class BigQuery(NoFunctions, NoSqlFunctions):
+class BigQuery(NoFunctions):
     """BigQuery, or what speaks like it.
 
     Parameters
@@ -348,14 +351,14 @@ class BigQuery(NoFunctions, NoSqlFunctions):
         return self.text(adapted(statement), pretty=pretty)
 
     def text(self, statement: exp.Expr, *, pretty: bool = False) -> str:
-        if isinstance(statement, exp.Create) and statement.kind == "VIEW":
+        if isinstance(statement, exp.Create) and statement.kind in ("VIEW", "FUNCTION"):
             self.qualify(statement)
         return statement.sql(
             dialect=GoogleSpelling, identify=True, pretty=pretty, comments=pretty, copy=False
         )
 
     def qualify(self, view: exp.Create) -> None:
-        """Name a view's tables with their dataset: it has no default one when it is read."""
+        """Name the tables of a view or function with their dataset: it has no default one when it is read."""
         if not self.dataset:
             return
         *project, dataset = self.dataset.split(".")
@@ -435,6 +438,32 @@ class BigQuery(NoFunctions, NoSqlFunctions):
         """CREATE VIEW AS a query."""
         table = exp.table_(name, quoted=True)
         self.run(exp.Create(this=table, kind="VIEW", replace=replace, expression=query.copy()))
+
+    def create_function(self, function: SqlFunction) -> None:
+        """CREATE FUNCTION in SQL, which gives a STRUCT.
+
+        Arguments are of any type: they are cast where they are used, as columns are.
+        """
+        any_type = exp.DataType(this=exp.DataType.Type.USERDEFINED, kind="ANY TYPE")
+        arguments = [
+            exp.ColumnDef(this=exp.to_identifier(name, quoted=True), kind=any_type.copy())
+            for name, _ in function.arguments
+        ]
+        signature = exp.UserDefinedFunction(
+            this=exp.table_(function.name, quoted=True), expressions=arguments, wrapped=True
+        )
+        row = function.query.copy()
+        row.set("kind", "STRUCT")
+        body = exp.Paren(this=exp.Subquery(this=row))
+        self.run(exp.Create(this=signature, kind="FUNCTION", replace=True, expression=body))
+
+    def drop_function(self, name: str) -> None:
+        """Drop a function, if there is one."""
+        self.run(exp.Drop(tables=[exp.table_(name, quoted=True)], kind="FUNCTION", exists=True))
+
+    def has_function(self, name: str) -> bool:
+        """Whether the default dataset has a function of that name."""
+        return self.runner.has_function(name)
 
     def export(self, query: exp.Query, path: str) -> None:
         """EXPORT DATA into Cloud Storage.
@@ -646,6 +675,18 @@ class ClientRunner:
     def table_names(self) -> list[str]:
         """The tables and views of the default dataset."""
         return [table.table_id for table in self.client.list_tables(self.dataset)] if self.dataset else []
+
+    def has_function(self, name: str) -> bool:
+        """Whether the default dataset has a function of that name."""
+        if not self.dataset:
+            return False
+        try:
+            self.client.get_routine(f"{self.dataset}.{name}")
+        except Exception as error:
+            if getattr(error, "code", None) == 404:
+                return False
+            raise refused(error) from error
+        return True
 
     def cancel(self) -> None:
         """Stop the running statement."""
