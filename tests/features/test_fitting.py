@@ -190,6 +190,23 @@ def test_not_a_number_is_no_category(engines: Callable[[str], Engine], name_of_e
         database.train("t", "y", task="regression", features=refusing, epochs=1)
 
 
+@pytest.mark.parametrize("name_of_engine", ["duckdb", "postgres"])
+def test_midnight_in_utc_is_its_date(engines: Callable[[str], Engine], name_of_engine: str) -> None:
+    engine = engines(name_of_engine)
+    run(engine, "SET TimeZone = 'UTC'")
+    table(engine, "t", "DATE", ["'2026-01-01'", "'2026-01-02'"])
+    table(engine, "other", "TIMESTAMPTZ", ["'2026-01-01 00:00:00+00'", "'2026-01-02 02:00:00+02'"])
+    model = selectron.Database(engine).train(
+        "t", "y", task="regression", features=FeatureOptions(categorical=("c",)), epochs=2, validation=0
+    )
+
+    def predicted(source: str) -> list[float]:
+        query = model.predict(source).query
+        return sorted(row[0] for row in engine.rows(sqlglot.select("predicted_y").from_(query.subquery("p"))))
+
+    assert predicted("other") == predicted("t")
+
+
 def test_not_a_number_is_no_truth_value(engines: Callable[[str], Engine]) -> None:
     engine = engines("duckdb")
     table(engine, "t", "BOOLEAN", ["FALSE", "TRUE"])

@@ -27,6 +27,8 @@ Expression = exp.Expr
 
 EXACT: Final = 2.0**53
 MIDNIGHT: Final = " 00:00:00"
+# As engines spell it, that of UTC too.
+MIDNIGHTS: Final = (MIDNIGHT, "T00:00:00", f"{MIDNIGHT}+00")
 DAY: Final = 10
 
 
@@ -135,7 +137,7 @@ def day_text(name: str, known: Sequence[str]) -> Expression:
     """Moments at midnight as their date; others are no date that is known."""
     value = as_text(name)
     rest = exp.Substring(this=value.copy(), start=exp.Literal.number(DAY + 1))
-    midnight = exp.In(this=rest, expressions=[text(MIDNIGHT), text(MIDNIGHT.replace(" ", "T"))])
+    midnight = exp.In(this=rest, expressions=[text(one) for one in MIDNIGHTS])
     day = exp.Substring(this=value.copy(), start=exp.Literal.number(1), length=exp.Literal.number(DAY))
     return case((midnight, day), default=value)
 
