@@ -13,7 +13,8 @@ import selectron
 from selectron import MLP, FeatureOptions
 from selectron.engines.base import ColumnKind, Engine
 from selectron.errors import ColumnError, ConfigurationError, DataError
-from selectron.features import CategoryFeature, Encoding, NumberTarget, from_rows, to_rows
+from selectron.features import CategoryFeature, EmbeddingFeature, Encoding, NumberTarget, from_rows, to_rows
+from selectron.features.fitting import fitted
 from selectron.features.known import Known
 
 ENGINES = ("duckdb", "sqlite", "postgres")
@@ -302,3 +303,27 @@ def test_only_categories_can_be_known() -> None:
         db.train(
             "SELECT i AS x, i * 2.0 AS y FROM range(9) AS t(i)", "y", features=FeatureOptions(known=("x",))
         )
+
+
+def test_bigquery_converts_alike(engines: Callable[[str], Engine]) -> None:
+    engine = engines("bigquery")
+    kinds = ColumnKind
+    features = (
+        CategoryFeature("d", ("2026-01-01",), False, kinds.DATE),
+        CategoryFeature("b", ("false", "true"), False, kinds.BOOLEAN),
+        CategoryFeature("n", ("0", "1"), False, kinds.NUMBER),
+        CategoryFeature("z", ("4", "5"), False, kinds.TEXT),
+        CategoryFeature("k", ("1.5",), True, kinds.NUMBER),
+        EmbeddingFeature("f", ("0.0", "2.0"), 2, kinds.NUMBER),
+        EmbeddingFeature("m", ("2026-01-01 00:00:00", "2026-01-02 00:00:00"), 2, kinds.TIMESTAMP),
+    )
+    encoding = Encoding(features, NumberTarget(("y",), (0.0,), (1.0,)))
+    relation = engine.relation(
+        "SELECT DATETIME '2026-01-01 00:00:00' AS d, CAST(1 AS FLOAT64) AS b, TRUE AS n, "
+        "CAST(4 AS FLOAT64) AS z, NUMERIC '1.50' AS k, CAST('-0.0' AS FLOAT64) AS f, DATE '2026-01-02' AS m"
+    )
+    read = fitted(relation, engine.columns(relation), encoding, target=False)
+    units = [*encoding.dense(), *(feature.index() for feature in encoding.embeddings)]
+    (row,) = engine.rows(sqlglot.select(*units).from_(read.source))
+    expected = [1, 0, 0, 1, 0, 0, 1, 0, 1, 0, 0, 1, 0, 0, 0, 1]
+    assert list(row) == expected

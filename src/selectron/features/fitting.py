@@ -114,9 +114,10 @@ def from_boolean(name: str, known: Sequence[str]) -> Expression:
 
 
 def from_number(name: str, known: Sequence[str]) -> Expression:
-    """For truth values: every engine can tell whether it is 0, and NaN is none."""
+    """For truth values: 0 is false, NaN is none. Not by a cast, which not every engine has."""
     value = double(column(name))
-    return exp.Case(ifs=[exp.If(this=is_number(value), true=value.copy())])
+    falsehood = (exp.EQ(this=value, expression=number(0.0)), exp.false())
+    return case(falsehood, (is_number(value.copy()), exp.true()), default=exp.Null())
 
 
 def number_text(name: str, known: Sequence[str]) -> Expression:
