@@ -531,6 +531,101 @@ def test_operators_of_onnx(db: selectron.Database, operator: str, tmp_path: Path
         goes_on(brought, frame)
 
 
+def normalization(units: int, seed: int, **options: Any) -> nn.BatchNorm1d:
+    """A layer that has seen numbers, and was trained."""
+    layer = nn.BatchNorm1d(units, **options)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        layer.running_mean.copy_(torch.randn(units, generator=generator))  # type: ignore[union-attr]
+        layer.running_var.copy_(torch.rand(units, generator=generator) + 0.1)  # type: ignore[union-attr]
+        if layer.affine:
+            layer.weight.copy_(torch.randn(units, generator=generator))
+            layer.bias.copy_(torch.randn(units, generator=generator))
+    return layer
+
+
+@pytest.mark.parametrize("double", [True, False], ids=["double", "single"])
+@pytest.mark.parametrize("kind", ["torch", "file", "onnx"])
+def test_batch_normalization_is_folded(
+    db: selectron.Database, kind: str, double: bool, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        normalization(4, 1),
+        nn.Linear(4, 5),
+        normalization(5, 2, eps=0.01),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.Linear(5, 6, bias=False),
+        nn.Tanh(),
+        normalization(6, 3, affine=False),
+        nn.Linear(6, 3),
+        normalization(3, 4),
+    ).eval()
+    module = module.double() if double else module
+    frame = flowers()
+    inputs = torch.tensor(frame[FLOWERS].to_numpy(), dtype=torch.float64 if double else torch.float32)
+    expected = torch.softmax(module(inputs), 1).detach().numpy()
+    source: Any = module
+    if kind == "file":
+        source = tmp_path / "network.pt"
+        torch.save(module, source)
+    elif kind == "onnx":
+        source = normalized_graph(module, double)
+        if not double:
+            np.testing.assert_allclose(
+                run(source, inputs.numpy()), module(inputs).detach().numpy(), atol=1e-5
+            )
+    model = db.import_model(source, frame, "target", features=FLOWERS, task="classification")
+    np.testing.assert_allclose(probabilities(model, frame), expected, rtol=0, atol=1e-9 if double else 1e-5)
+    assert len(model.blueprint.specification.network.layers) == 2
+    goes_on(model, frame)
+
+
+def normalized_graph(module: nn.Sequential, double: bool) -> Any:
+    """The network as ONNX, where the exporter of PyTorch would fold what it can."""
+    nodes: list[Any] = []
+    constants: dict[str, Any] = {}
+    options: dict[str, Any]
+    value = "x"
+    for place, layer in enumerate(module):
+        given = value
+        value = "y" if place == len(module) - 1 else f"value {place}"
+        if isinstance(layer, nn.Linear):
+            own = {"w": layer.weight} | ({} if layer.bias is None else {"b": layer.bias})
+            operator, options = "Gemm", {"transB": 1}
+        elif isinstance(layer, nn.BatchNorm1d):
+            mean, variance = layer.running_mean, layer.running_var
+            ones, zeros = torch.ones_like(mean), torch.zeros_like(mean)  # type: ignore[arg-type]
+            own = {"s": layer.weight if layer.affine else ones, "b": layer.bias if layer.affine else zeros}
+            own |= {"m": mean, "v": variance}  # type: ignore[dict-item]
+            operator, options = "BatchNormalization", {"epsilon": layer.eps}
+        else:
+            own, options = {}, {}
+            operator = {"ReLU": "Relu", "Tanh": "Tanh", "Dropout": "Identity"}[type(layer).__name__]
+        constants |= {f"{name}{place}": tensor.detach().numpy() for name, tensor in own.items()}
+        nodes.append(
+            helper.make_node(operator, [given, *(f"{name}{place}" for name in own)], [value], **options)
+        )
+    return graph(*nodes, constants=constants, precision=TensorProto.DOUBLE if double else TensorProto.FLOAT)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([nn.Linear(4, 3), nn.ReLU(), nn.BatchNorm1d(3)], r"layer '2' \(BatchNorm1d\) .* does not stand"),
+        ([nn.Linear(4, 3), nn.BatchNorm1d(5)], "is for 5 units, and next to 3"),
+        ([nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False)], "keeps no running statistics"),
+        ([nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 3)], "ReLU.* does not stand where an activation"),
+    ],
+)
+def test_normalization_without_a_layer_is_refused(
+    db: selectron.Database, layers: list[nn.Module], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        db.import_model(nn.Sequential(*layers), flowers(), "target", features=FLOWERS)
+
+
 @pytest.mark.parametrize(
     ("nodes", "message"),
     [
@@ -826,7 +921,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     ),
     "a number": (lambda: 3, {}, "int is no network"),
     "lstm": (lambda: network(nn.LSTM(3, 3)), {"features": NUMBERS}, r"layer '1' \(LSTM\)"),
-    "batch norm": (lambda: network(nn.BatchNorm1d(3)), {"features": NUMBERS}, r"layer '1' \(BatchNorm1d\)"),
+    "layer norm": (lambda: network(nn.LayerNorm(3)), {"features": NUMBERS}, r"layer '1' \(LayerNorm\)"),
     "leaky": (lambda: network(nn.LeakyReLU(0.2)), {"features": NUMBERS}, r"negative_slope=0\.2"),
     "elu": (lambda: network(nn.ELU(2.0)), {"features": NUMBERS}, r"alpha=2\.0"),
     "softmax inside": (lambda: network(nn.Softmax(dim=1), nn.Linear(3, 3)), {"features": NUMBERS}, "Softmax"),

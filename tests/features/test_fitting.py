@@ -13,7 +13,8 @@ import selectron
 from selectron import MLP, FeatureOptions
 from selectron.engines.base import ColumnKind, Engine
 from selectron.errors import ColumnError, ConfigurationError, DataError
-from selectron.features import CategoryFeature, Encoding, NumberTarget, from_rows, to_rows
+from selectron.features import CategoryFeature, EmbeddingFeature, Encoding, NumberTarget, from_rows, to_rows
+from selectron.features.fitting import fitted
 from selectron.features.known import Known
 
 ENGINES = ("duckdb", "sqlite", "postgres")
@@ -190,6 +191,23 @@ def test_not_a_number_is_no_category(engines: Callable[[str], Engine], name_of_e
         database.train("t", "y", task="regression", features=refusing, epochs=1)
 
 
+@pytest.mark.parametrize("name_of_engine", ["duckdb", "postgres"])
+def test_midnight_in_utc_is_its_date(engines: Callable[[str], Engine], name_of_engine: str) -> None:
+    engine = engines(name_of_engine)
+    run(engine, "SET TimeZone = 'UTC'")
+    table(engine, "t", "DATE", ["'2026-01-01'", "'2026-01-02'"])
+    table(engine, "other", "TIMESTAMPTZ", ["'2026-01-01 00:00:00+00'", "'2026-01-02 02:00:00+02'"])
+    model = selectron.Database(engine).train(
+        "t", "y", task="regression", features=FeatureOptions(categorical=("c",)), epochs=2, validation=0
+    )
+
+    def predicted(source: str) -> list[float]:
+        query = model.predict(source).query
+        return sorted(row[0] for row in engine.rows(sqlglot.select("predicted_y").from_(query.subquery("p"))))
+
+    assert predicted("other") == predicted("t")
+
+
 def test_not_a_number_is_no_truth_value(engines: Callable[[str], Engine]) -> None:
     engine = engines("duckdb")
     table(engine, "t", "BOOLEAN", ["FALSE", "TRUE"])
@@ -285,3 +303,27 @@ def test_only_categories_can_be_known() -> None:
         db.train(
             "SELECT i AS x, i * 2.0 AS y FROM range(9) AS t(i)", "y", features=FeatureOptions(known=("x",))
         )
+
+
+def test_bigquery_converts_alike(engines: Callable[[str], Engine]) -> None:
+    engine = engines("bigquery")
+    kinds = ColumnKind
+    features = (
+        CategoryFeature("d", ("2026-01-01",), False, kinds.DATE),
+        CategoryFeature("b", ("false", "true"), False, kinds.BOOLEAN),
+        CategoryFeature("n", ("0", "1"), False, kinds.NUMBER),
+        CategoryFeature("z", ("4", "5"), False, kinds.TEXT),
+        CategoryFeature("k", ("1.5",), True, kinds.NUMBER),
+        EmbeddingFeature("f", ("0.0", "2.0"), 2, kinds.NUMBER),
+        EmbeddingFeature("m", ("2026-01-01 00:00:00", "2026-01-02 00:00:00"), 2, kinds.TIMESTAMP),
+    )
+    encoding = Encoding(features, NumberTarget(("y",), (0.0,), (1.0,)))
+    relation = engine.relation(
+        "SELECT DATETIME '2026-01-01 00:00:00' AS d, CAST(1 AS FLOAT64) AS b, TRUE AS n, "
+        "CAST(4 AS FLOAT64) AS z, NUMERIC '1.50' AS k, CAST('-0.0' AS FLOAT64) AS f, DATE '2026-01-02' AS m"
+    )
+    read = fitted(relation, engine.columns(relation), encoding, target=False)
+    units = [*encoding.dense(), *(feature.index() for feature in encoding.embeddings)]
+    (row,) = engine.rows(sqlglot.select(*units).from_(read.source))
+    expected = [1, 0, 0, 1, 0, 0, 1, 0, 1, 0, 0, 1, 0, 0, 0, 1]
+    assert list(row) == expected

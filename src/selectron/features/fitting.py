@@ -27,6 +27,8 @@ Expression = exp.Expr
 
 EXACT: Final = 2.0**53
 MIDNIGHT: Final = " 00:00:00"
+# As engines spell it, that of UTC too.
+MIDNIGHTS: Final = (MIDNIGHT, "T00:00:00", f"{MIDNIGHT}+00")
 DAY: Final = 10
 
 
@@ -112,9 +114,10 @@ def from_boolean(name: str, known: Sequence[str]) -> Expression:
 
 
 def from_number(name: str, known: Sequence[str]) -> Expression:
-    """For truth values: every engine can tell whether it is 0, and NaN is none."""
+    """For truth values: 0 is false, NaN is none. Not by a cast, which not every engine has."""
     value = double(column(name))
-    return exp.Case(ifs=[exp.If(this=is_number(value), true=value.copy())])
+    falsehood = (exp.EQ(this=value, expression=number(0.0)), exp.false())
+    return case(falsehood, (is_number(value.copy()), exp.true()), default=exp.Null())
 
 
 def number_text(name: str, known: Sequence[str]) -> Expression:
@@ -135,7 +138,7 @@ def day_text(name: str, known: Sequence[str]) -> Expression:
     """Moments at midnight as their date; others are no date that is known."""
     value = as_text(name)
     rest = exp.Substring(this=value.copy(), start=exp.Literal.number(DAY + 1))
-    midnight = exp.In(this=rest, expressions=[text(MIDNIGHT), text(MIDNIGHT.replace(" ", "T"))])
+    midnight = exp.In(this=rest, expressions=[text(one) for one in MIDNIGHTS])
     day = exp.Substring(this=value.copy(), start=exp.Literal.number(1), length=exp.Literal.number(DAY))
     return case((midnight, day), default=value)
 

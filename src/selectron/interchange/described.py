@@ -74,10 +74,18 @@ class LayerList:
     layers: list[Layer] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     activated: bool = False
+    # A factor and a number for each input of the next layer, and what the source calls them.
+    pending: tuple[Array, Array, str] | None = None
 
     def affine(self, weights: Array, biases: Array) -> None:
         """A product with weights (inputs, units), and biases added to it."""
         held = Layer(np.array(weights, dtype=np.float64), np.array(biases, dtype=np.float64).reshape(-1))
+        if self.pending is not None:
+            factors, shifts, label = self.pending
+            if held.weights.shape[0] != len(factors):
+                raise self.out_of_step(label, len(factors), held.weights.shape[0])
+            held = Layer(factors[:, None] * held.weights, held.biases + shifts @ held.weights)
+            self.pending = None
         if self.layers:
             before = self.layers[-1]
             if before.activation == SOFTMAX:
@@ -100,7 +108,7 @@ class LayerList:
         """An activation of the last layer; `label` is what the source calls it."""
         if activation == "identity":
             return
-        if not self.layers or self.activated:
+        if not self.layers or self.activated or self.pending is not None:
             raise self.out_of_place(label)
         if activation not in (*ACTIVATION_NAMES, SOFTMAX):
             raise ConfigurationError(
@@ -109,6 +117,31 @@ class LayerList:
             )
         self.layers[-1] = replace(self.layers[-1], activation=activation)
         self.activated = True
+
+    def normalize(
+        self, mean: Array, variance: Array, epsilon: float, scale: Array, shift: Array, label: str
+    ) -> None:
+        """Batch normalization by what was measured in training: a part of the layer before or after it."""
+        factors = np.asarray(scale, dtype=np.float64) / np.sqrt(np.asarray(variance) + epsilon)
+        shifts = np.asarray(shift, dtype=np.float64) - np.asarray(mean) * factors
+        if not (np.isfinite(factors).all() and np.isfinite(shifts).all()):
+            raise ConfigurationError(
+                f"{label} of {self.label} has numbers that are not finite.", hint="Train it anew."
+            )
+        if self.pending is not None or (self.layers and self.layers[-1].activation == SOFTMAX):
+            raise self.out_of_place(label)
+        if not self.layers or self.activated:
+            self.pending = factors, shifts, label
+        else:
+            before = self.layers[-1]
+            if before.weights.shape[1] != len(factors):
+                raise self.out_of_step(label, len(factors), before.weights.shape[1])
+            self.layers[-1] = replace(
+                before, weights=before.weights * factors, biases=before.biases * factors + shifts
+            )
+        self.notes.append(
+            f"{label} of {self.label} became part of the layer next to it; training goes on without it."
+        )
 
     def drop(self, rate: float) -> None:
         """Dropout, which is of use only if training goes on."""
@@ -132,10 +165,17 @@ class LayerList:
         """
         if not self.layers:
             raise ConfigurationError(f"There is no layer with weights in {self.label}.")
+        if self.pending is not None:
+            raise self.out_of_place(self.pending[2])
         if self.layers[-1].dropout:
             self.notes.append(f"Dropout after the outputs of {self.label} is left out.")
             self.layers[-1] = replace(self.layers[-1], dropout=0.0)
         return tuple(self.layers)
+
+    def out_of_step(self, label: str, units: int, wanted: int) -> ConfigurationError:
+        return ConfigurationError(
+            f"{label} of {self.label} is for {units} units, and next to {wanted}.", hint="Is it damaged?"
+        )
 
     def out_of_place(self, label: str) -> ConfigurationError:
         return ConfigurationError(

@@ -150,6 +150,20 @@ def softmax(chain: Chain, node: Any) -> None:
     chain.layers.activate(SOFTMAX, node.op_type)
 
 
+def normalize(chain: Chain, node: Any) -> None:
+    """Batch normalization by constants."""
+    chain.one(node)
+    options = chain.attributes(node)
+    if options.get("training_mode") or len(node.output) > 1:
+        raise ConfigurationError(
+            "Operator BatchNormalization of the ONNX graph is in training mode.",
+            hint="Export the network for inference.",
+        )
+    scale, shift, mean, variance = (np.ravel(chain.constant(node, place)) for place in range(1, 5))
+    epsilon = float(options.get("epsilon", 1e-5))
+    chain.layers.normalize(mean, variance, epsilon, scale, shift, f"Operator {node.op_type}")
+
+
 def unchanged(chain: Chain, node: Any) -> None:
     chain.one(node)
 
@@ -178,6 +192,7 @@ READERS: Final[Mapping[str, Reader]] = {
     "Softmax": softmax,
     "LogSoftmax": softmax,
     "Flatten": flatten,
+    "BatchNormalization": normalize,
     "Identity": unchanged,
     "Cast": unchanged,
     "Dropout": unchanged,

@@ -32,7 +32,7 @@ OPTIONS: Final[Mapping[str, tuple[str, Mapping[str, object]]]] = {
 }
 GELUS: Final = {"none": "gelu_exact", "tanh": "gelu"}
 LAYERS: Final = (
-    *("Sequential", "Linear", "Dropout", "GELU", "Softmax", "LogSoftmax", "Flatten"),
+    *("Sequential", "Linear", "Dropout", "BatchNorm1d", "GELU", "Softmax", "LogSoftmax", "Flatten"),
     *PLAIN,
     *OPTIONS,
 )
@@ -73,6 +73,8 @@ def read(layers: LayerList, name: str, layer: Any) -> None:
     if kind == "Linear":
         weights = matrix(layer.weight).T
         layers.affine(weights, np.zeros(weights.shape[1]) if layer.bias is None else matrix(layer.bias))
+    elif kind == "BatchNorm1d":
+        normalize(layers, label, layer)
     elif kind == "Dropout":
         layers.drop(float(layer.p))
     elif kind in ("Softmax", "LogSoftmax"):
@@ -94,6 +96,19 @@ def read(layers: LayerList, name: str, layer: Any) -> None:
         layers.activate(PLAIN[kind], label)
     elif kind == "Flatten" and layers.layers:
         raise ConfigurationError(f"PyTorch's {label} stands between layers.", hint="Leave it out.")
+
+
+def normalize(layers: LayerList, label: str, layer: Any) -> None:
+    """By the running statistics, as in eval mode."""
+    if layer.running_mean is None or layer.running_var is None:
+        raise ConfigurationError(
+            f"PyTorch's {label} keeps no running statistics.",
+            hint="Only track_running_stats=True can be imported.",
+        )
+    mean, variance = matrix(layer.running_mean), matrix(layer.running_var)
+    scale = np.ones(len(mean)) if layer.weight is None else matrix(layer.weight)
+    shift = np.zeros(len(mean)) if layer.bias is None else matrix(layer.bias)
+    layers.normalize(mean, variance, float(layer.eps), scale, shift, label)
 
 
 def matrix(tensor: Any) -> Any:

@@ -250,6 +250,9 @@ class Store:
 
     def kept_steps(self, model_id: int) -> list[int]:
         """The steps whose states were kept."""
+        if not self.engine.has_table(SNAPSHOTS):
+            # A store that was not written to since states are kept.
+            return []
         step = column("step")
         query = exp.select(step).distinct().from_(table(SNAPSHOTS)).where(of_model(model_id)).order_by(step)
         return [int(found) for (found,) in self.engine.rows(query)]
@@ -349,10 +352,14 @@ class Store:
         ------
         ModelNotFoundError
             If there is none.
+        StoreError
+            If a newer version of Selectron wrote the store.
         """
         records = [r for r in self.models(unfinished=True) if r.name == name and version in (None, r.version)]
         if not records:
             self.find(name, version)
+        # So that it has every table, and no other that a newer version keeps rows in.
+        migrate(self.engine)
         ids = [record.model_id for record in records]
         with self.engine.transaction():
             for kind, name_, _ in self.views(ids):
