@@ -105,8 +105,7 @@ class Lowering:
         self.constants = constants
         self.placing = placing
         # Whatever only gives its shape to another is not computed.
-        reached = self.reached()
-        self.tensors = [tensor for tensor in program.tensors() if tensor in reached]
+        self.tensors = program.computed(self.parts_of)
         self.phase = self.phases()
         self.named = self.choose_named()
         self.cut_depth()
@@ -116,16 +115,6 @@ class Lowering:
         self.lines: dict[tuple[Tensor, int], tuple[str, ...] | None] = {}
         # Of sums; those of elements come first.
         self.indices = itertools.count(len(UNITS))
-
-    def reached(self) -> set[Tensor]:
-        found: set[Tensor] = set()
-        waiting = list(self.program.outputs.values())
-        while waiting:
-            tensor = waiting.pop()
-            if tensor not in found:
-                found.add(tensor)
-                waiting.extend(self.parts_of(tensor))
-        return found
 
     def parts_of(self, tensor: Tensor) -> Sequence[Tensor]:
         """The tensors whose values a tensor reads: where it is the sum over one that is pages, that one."""

@@ -114,20 +114,9 @@ class Lowering:
         self.sources = sources
         self.batch = batch
         self.rows = rows
-        reached = self.reached()
-        self.tensors = [tensor for tensor in program.tensors() if tensor in reached]
+        self.tensors = program.computed(values_read)
         self.named = self.choose_named()
         self.names: dict[Tensor, str] = {}
-
-    def reached(self) -> set[Tensor]:
-        found: set[Tensor] = set()
-        waiting = list(self.program.outputs.values())
-        while waiting:
-            tensor = waiting.pop()
-            if tensor not in found:
-                found.add(tensor)
-                waiting.extend(values_read(tensor))
-        return found
 
     def choose_named(self) -> set[Tensor]:
         """Tensors that are relations; the others are written into their only reader."""

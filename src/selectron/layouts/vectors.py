@@ -184,8 +184,7 @@ class Lowering:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        reached = self.reached()
-        self.tensors = [tensor for tensor in program.tensors() if tensor in reached]
+        self.tensors = program.computed(read_inputs)
         self.named = self.choose_named()
         self.cut_depth()
         self.made: dict[Key, Made] = {}
@@ -195,16 +194,6 @@ class Lowering:
         self.elements: set[str] = set()
         self.packed: set[str] = set()
         self.turned: set[str] = set()
-
-    def reached(self) -> set[Tensor]:
-        found: set[Tensor] = set()
-        waiting = list(self.program.outputs.values())
-        while waiting:
-            tensor = waiting.pop()
-            if tensor not in found:
-                found.add(tensor)
-                waiting.extend(read_inputs(tensor))
-        return found
 
     # What becomes a column --------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from selectron.program.operations import Input, ShapeError
@@ -55,3 +55,20 @@ class Program:
     def tensors(self) -> list[Tensor]:
         """All tensors, inputs before what uses them."""
         return list(topological(self.outputs.values()))
+
+    def computed(self, reads: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
+        """The tensors whose values outputs need, in the same order.
+
+        Parameters
+        ----------
+        reads
+            The inputs whose values an operation reads: what only gives its shape is none of them.
+        """
+        found: set[Tensor] = set()
+        waiting = list(self.outputs.values())
+        while waiting:
+            tensor = waiting.pop()
+            if tensor not in found:
+                found.add(tensor)
+                waiting.extend(reads(tensor))
+        return [tensor for tensor in self.tensors() if tensor in found]
