@@ -14,6 +14,7 @@ from sqlglot import exp
 
 __all__ = [
     "balanced",
+    "call",
     "cast",
     "column",
     "double",
@@ -126,6 +127,15 @@ def cast(value: exp.Expr, type_: str) -> exp.Cast:
 @cache
 def data_type(name: str) -> exp.DataType:
     return exp.DataType.build(name)
+
+
+def call(name: str, *arguments: exp.Expr) -> exp.Anonymous:
+    """A call of a function by its name, which is written as it is.
+
+    >>> call("list_sum", column("a")).sql()
+    'LIST_SUM("a")'
+    """
+    return exp.Anonymous(this=name, expressions=list(arguments))
 
 
 def column(name: str, table: str | None = None) -> exp.Column:

@@ -65,7 +65,7 @@ from selectron.engines.base import (
 )
 from selectron.engines.queries import is_written, query_relation
 from selectron.errors import ColumnError, DataError, EngineError
-from selectron.sql import growing, number
+from selectron.sql import call, growing, number
 
 __all__ = ["BigQuery", "ClientRunner", "GoogleSpelling", "Runner", "escaped"]
 
@@ -111,10 +111,6 @@ def escaped(name: str) -> str:
 
 
 # Spelling --------------------------------------------------------------------------------------
-
-
-def call(name: str, *arguments: exp.Expr) -> exp.Anonymous:
-    return exp.Anonymous(this=name, expressions=list(arguments))
 
 
 def case(*branches: tuple[exp.Expr, exp.Expr], default: exp.Expr) -> exp.Case:

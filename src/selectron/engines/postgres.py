@@ -35,7 +35,7 @@ from selectron.engines.queries import AsWritten, query_relation
 from selectron.engines.tables import SchemaTables
 from selectron.errors import ColumnError, DataError, EngineError
 from selectron.repeated import PRINTED
-from selectron.sql import cast, growing, number
+from selectron.sql import call, cast, growing, number
 
 __all__ = ["Postgres"]
 
@@ -48,10 +48,6 @@ LONGEST_NAME: Final = 63
 OLDEST_VECTORS: Final = (0, 7)
 
 # ----------------------------------------------------------------------------------------- spelling
-
-
-def call(name: str, *arguments: Expression) -> Expression:
-    return exp.Anonymous(this=name, expressions=list(arguments))
 
 
 def epoch(arguments: list[Expression]) -> Expression:

@@ -36,7 +36,7 @@ from selectron.engines.files import is_file, rows_of
 from selectron.engines.queries import AsWritten, query_relation
 from selectron.engines.tables import SchemaTables
 from selectron.errors import ColumnError, DataError, EngineError
-from selectron.sql import cast, folded, growing
+from selectron.sql import call, cast, folded, growing
 
 __all__ = ["SQLite"]
 
@@ -54,10 +54,6 @@ NAMED: Final = "named"
 # ----------------------------------------------------------------------------------------- spelling
 
 FIELDS: Final = {"DOY": "%j", "DOW": "%w", "HOUR": "%H"}
-
-
-def call(name: str, *arguments: Expression) -> Expression:
-    return exp.Anonymous(this=name, expressions=list(arguments))
 
 
 def part(value: Expression, *bounds: int) -> Expression:

@@ -96,10 +96,8 @@ class ColumnsLayout:
             BATCH_NUMBER: batch,
             TRAINS: is_training,
             ROW_IN_BATCH: cast(place, "double"),
+            **self.values_of_row(columns),
         }
-        for name, units in columns.tensors.items():
-            for unit, value in enumerate(units):
-                values[element_name(name, (BATCH, len(units)), 0, unit)] = value
         examples = select(values.items(), rows.this).order_by(column(BATCH_NUMBER), copy=False)
         examples.set("from_", exp.From(this=rows.copy()))
 
@@ -118,6 +116,14 @@ class ColumnsLayout:
             return exp.select(*expressions).from_(tables(EXAMPLES)).group_by(column(BATCH_NUMBER))
 
         return {EXAMPLES: lambda tables: examples, BATCHES: batches}
+
+    def values_of_row(self, columns: BatchColumns) -> dict[str, Expression]:
+        """What a row of the batch holds of the program's inputs."""
+        return {
+            element_name(name, (BATCH, len(units)), 0, unit): value
+            for name, units in columns.tensors.items()
+            for unit, value in enumerate(units)
+        }
 
     def initial(self, values: Mapping[str, Array], tick: int) -> exp.Query:
         """One row of literals."""

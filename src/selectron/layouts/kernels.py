@@ -16,7 +16,7 @@ from sqlglot import exp
 from selectron.layouts.scalars import scalar
 from selectron.program import operations as op
 from selectron.program.tensor import Extent, Tensor
-from selectron.sql import cast, integer, number
+from selectron.sql import call, cast, integer, number
 
 __all__ = ["BY_ROWS", "BY_UNITS", "Columns", "Key", "Order", "base", "kernel", "pick_of", "reversed_order"]
 
@@ -219,10 +219,6 @@ def element_of(expression: Expression, place: Expression) -> Expression:
     """An element of a list, by its 1-based place."""
     # `offset` keeps sqlglot from shifting the place, which counts from 1 already.
     return exp.Bracket(this=expression, expressions=[place], offset=1)
-
-
-def call(name: str, *arguments: Expression) -> Expression:
-    return exp.Anonymous(this=name, expressions=list(arguments))
 
 
 def constant(_: Kernel, tensor: Tensor) -> Expression:

@@ -32,23 +32,21 @@ from selectron.layouts.columns import (
     in_order,
     read_inputs,
 )
-from selectron.layouts.placing import element_name, extent_of
+from selectron.layouts.placing import cells, element_name, extent_of
 from selectron.layouts.scalars import REPEATING, scalar
 from selectron.layouts.vectors_lists import (
     PLACE,
     Scan,
     array_of,
-    call,
     clamped,
     joined,
     quoted,
-    size_of,
     vector,
 )
 from selectron.program import operations as op
 from selectron.program.program import Program
 from selectron.program.tensor import BATCH, Tensor
-from selectron.sql import balanced, cast, column, integer, number
+from selectron.sql import balanced, call, cast, column, integer, number
 
 __all__ = [
     "INPUT",
@@ -525,7 +523,7 @@ class Lowering:
         (name,) = self.names(Kind.VALUE, tensor)
         return [
             exp.Bracket(this=column(name), expressions=[integer(place + 1)], offset=1)
-            for place in range(size_of(tensor.shape))
+            for place in range(cells(tensor.shape))
         ]
 
     # All of it --------------------------------------------------------------------------------
@@ -562,7 +560,7 @@ def reads(reader: Tensor, place: int) -> int:
     operation, inputs = reader.operation, reader.inputs
     if isinstance(operation, (op.Elementwise, op.Broadcast)):
         twice = 2 if type(operation) in REPEATING else 1
-        return twice * max(1, size_of(reader.shape) // size_of(inputs[place].shape))
+        return twice * max(1, cells(reader.shape) // cells(inputs[place].shape))
     if isinstance(operation, op.MatMul) and place == 0 and inputs[0].shape[1] == 1:
         return extent_of(inputs[1].shape, 1)
     if isinstance(operation, op.Gather) and place == 1:

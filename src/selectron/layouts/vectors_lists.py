@@ -8,11 +8,11 @@ from typing import Final
 
 from sqlglot import exp
 
-from selectron.layouts.placing import extent_of
+from selectron.layouts.placing import cells, extent_of
 from selectron.program.tensor import Shape
-from selectron.sql import cast, column, integer, number
+from selectron.sql import call, cast, column, integer, number
 
-__all__ = ["PLACE", "Scan", "array_of", "call", "clamped", "joined", "quoted", "size_of", "vector"]
+__all__ = ["PLACE", "Scan", "array_of", "clamped", "joined", "quoted", "vector"]
 
 Expression = exp.Expr
 
@@ -41,16 +41,8 @@ def vector(value: Expression) -> Expression:
     return cast(value, "vector")
 
 
-def call(name: str, *arguments: Expression) -> Expression:
-    return exp.Anonymous(this=name, expressions=list(arguments))
-
-
 def quoted(name: str) -> exp.Identifier:
     return exp.to_identifier(name, quoted=True)
-
-
-def size_of(shape: Shape) -> int:
-    return extent_of(shape, 0) * extent_of(shape, 1)
 
 
 @dataclass
@@ -81,7 +73,7 @@ class Scan:
         """A query over the elements, which come in the order in which the lists hold them."""
         query = exp.Select(expressions=list(expressions))
         if not self.lists:
-            places = call("generate_series", integer(1), integer(size_of(self.shape)))
+            places = call("generate_series", integer(1), integer(cells(self.shape)))
             alias = exp.TableAlias(this=quoted("elements"), columns=[quoted(PLACE)])
             return query.from_(exp.Table(this=places, alias=alias), copy=False)
         alias = exp.TableAlias(this=quoted("elements"), columns=[quoted(n) for n in self.lists.values()])

@@ -10,7 +10,6 @@ from sqlglot import exp
 
 from selectron.layouts.base import (
     BATCH_NUMBER,
-    BATCHES,
     ENDED,
     TICK,
     BatchColumns,
@@ -21,10 +20,9 @@ from selectron.layouts.base import (
     latest,
     numbered_batches,
 )
-from selectron.layouts.columns import BATCH_ROWS, ROW_IN_BATCH, Lowered
-from selectron.layouts.columns_step import EXAMPLES, TRAINS, Chain, ColumnsLayout
+from selectron.layouts.columns import ROW_IN_BATCH, Lowered
+from selectron.layouts.columns_step import Chain, ColumnsLayout
 from selectron.layouts.placing import element_name
-from selectron.layouts.stages import select
 from selectron.layouts.storage import union_all
 from selectron.layouts.vectors import (
     INPUT,
@@ -100,12 +98,18 @@ class VectorsLayout(ColumnsLayout):
         self, rows: exp.Table, columns: BatchColumns, plan: BatchPlan, *, held_out: str, position: str
     ) -> Mapping[str, Callable[[Tables], exp.Query]]:
         """The rows with their batch's number, their units as vectors over rows, then a row for each batch."""
-        batch, place, is_training = numbered_batches(plan, held_out=held_out, position=position)
-        values: dict[str, Expression] = {
-            BATCH_NUMBER: batch,
-            TRAINS: is_training,
-            ROW_IN_BATCH: cast(place, "double"),
-        }
+        made = dict(super().tables(rows, columns, plan, held_out=held_out, position=position))
+        if self.placed.turned:
+            batch, place, _ = numbered_batches(plan, held_out=held_out, position=position)
+            parts = [
+                turned(name, columns.tensors[name], rows, batch, place) for name in sorted(self.placed.turned)
+            ]
+            made[UNITS] = lambda tables: union_all(parts)
+        return made
+
+    def values_of_row(self, columns: BatchColumns) -> dict[str, Expression]:
+        """What a row of the batch holds of the program's inputs: elements, and vectors of them."""
+        values: dict[str, Expression] = {}
         for name, units in columns.tensors.items():
             if name in self.placed.elements:
                 shape = BATCH, len(units)
@@ -113,28 +117,7 @@ class VectorsLayout(ColumnsLayout):
             if name in self.placed.packed:
                 numbers = [clamped(unit.copy()) for unit in units]
                 values[packed_name(name)] = vector(exp.Array(expressions=numbers))
-        examples = select(values.items(), rows.this).order_by(column(BATCH_NUMBER), copy=False)
-        examples.set("from_", exp.From(this=rows.copy()))
-        made: dict[str, Callable[[Tables], exp.Query]] = {EXAMPLES: lambda tables: examples}
-
-        if self.placed.turned:
-            parts = [
-                turned(name, columns.tensors[name], rows, batch, place) for name in sorted(self.placed.turned)
-            ]
-            made[UNITS] = lambda tables: union_all(parts)
-
-        def batches(tables: Tables) -> exp.Query:
-            ends = exp.EQ(this=column(BATCH_NUMBER), expression=integer(plan.per_epoch - 1))
-            own: dict[str, Expression] = {
-                BATCH_NUMBER: column(BATCH_NUMBER),
-                "is_training": exp.Max(this=column(TRAINS)),
-                "ends_epoch": exp.Case(ifs=[exp.If(this=ends, true=number(1.0))], default=number(0.0)),
-                BATCH_ROWS: cast(exp.Count(this=exp.Star()), "double"),
-            }
-            expressions = [exp.alias_(value, name, quoted=True) for name, value in own.items()]
-            return exp.select(*expressions).from_(tables(EXAMPLES)).group_by(column(BATCH_NUMBER))
-
-        return {**made, BATCHES: batches}
+        return values
 
     def initial(self, values: Mapping[str, Array], tick: int) -> exp.Query:
         """One row of literals."""

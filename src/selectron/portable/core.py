@@ -18,7 +18,7 @@ from sqlglot import exp
 
 from selectron.combination import Combination
 from selectron.portable.dialects import Writing
-from selectron.sql import double, number
+from selectron.sql import call, double, number
 
 __all__ = ["rewritten"]
 
@@ -60,10 +60,6 @@ def modulo(value: Expression, divisor: float) -> Expression:
 def bounded_exponential(writing: Writing, power: Expression) -> Expression:
     below = call(writing.least, power, number(GREATEST_EXPONENT))
     return exp.Exp(this=call(writing.greatest, below, number(-GREATEST_EXPONENT)))
-
-
-def call(name: str, *arguments: Expression) -> Expression:
-    return exp.Anonymous(this=name, expressions=list(arguments))
 
 
 def tanh(writing: Writing, x: Expression) -> Expression:

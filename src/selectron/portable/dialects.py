@@ -17,7 +17,7 @@ from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect, NormalizationStrategy
 
 from selectron.errors import ConfigurationError
-from selectron.sql import cast, integer, number, text
+from selectron.sql import call, cast, integer, number, text
 
 __all__ = ["DIALECTS", "Fence", "Writing", "folds_upwards", "writing_of"]
 
@@ -63,10 +63,6 @@ def collated(name: str) -> Callable[[Expression], Expression]:
         return exp.Collate(this=as_text(value), expression=exp.var(name))
 
     return convert
-
-
-def call(name: str, *arguments: Expression) -> Expression:
-    return exp.Anonymous(this=name, expressions=list(arguments))
 
 
 def sqlite_field(field: str, value: Expression) -> Expression:
