@@ -15,6 +15,7 @@ from sqlglot import exp
 __all__ = [
     "balanced",
     "call",
+    "case",
     "cast",
     "column",
     "double",
@@ -23,6 +24,7 @@ __all__ = [
     "growing",
     "integer",
     "number",
+    "quoted",
     "text",
 ]
 
@@ -136,6 +138,26 @@ def call(name: str, *arguments: exp.Expr) -> exp.Anonymous:
     'LIST_SUM("a")'
     """
     return exp.Anonymous(this=name, expressions=list(arguments))
+
+
+def case(*branches: tuple[exp.Expr, exp.Expr], default: exp.Expr) -> exp.Case:
+    """CASE with a value for each condition, tried in order.
+
+    >>> case((column("a"), number(1.0)), default=number(0.0)).sql()
+    'CASE WHEN "a" THEN 1.0e0 ELSE 0.0e0 END'
+    """
+    return exp.Case(
+        ifs=[exp.If(this=condition, true=value) for condition, value in branches], default=default
+    )
+
+
+def quoted(name: str) -> exp.Identifier:
+    """A name that is written as it is.
+
+    >>> quoted("select").sql()
+    '"select"'
+    """
+    return exp.to_identifier(name, quoted=True)
 
 
 def column(name: str, table: str | None = None) -> exp.Column:

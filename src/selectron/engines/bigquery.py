@@ -65,7 +65,7 @@ from selectron.engines.base import (
 )
 from selectron.engines.queries import is_written, query_relation
 from selectron.errors import ColumnError, DataError, EngineError
-from selectron.sql import call, growing, number
+from selectron.sql import call, case, growing, number
 
 __all__ = ["BigQuery", "ClientRunner", "GoogleSpelling", "Runner", "escaped"]
 
@@ -111,11 +111,6 @@ def escaped(name: str) -> str:
 
 
 # Spelling --------------------------------------------------------------------------------------
-
-
-def case(*branches: tuple[exp.Expr, exp.Expr], default: exp.Expr) -> exp.Case:
-    ifs = [exp.If(this=condition, true=value) for condition, value in branches]
-    return exp.Case(ifs=ifs, default=default)
 
 
 def exponential(node: exp.Expr) -> exp.Expr:

@@ -17,15 +17,14 @@ from sqlglot import exp
 from selectron.engines.base import Column, ColumnKind, Relation
 from selectron.features.encoding import Encoding, found_columns
 from selectron.features.kinds import BooleanFeature
-from selectron.features.known import Known, as_text, case, is_number, truth_number
+from selectron.features.known import EXACT, Known, as_text, is_number, truth_number
 from selectron.features.rows import RESERVED
-from selectron.sql import cast, column, double, number, text
+from selectron.sql import case, cast, column, double, number, text
 
 __all__ = ["Fitted", "fitted", "fitted_beside"]
 
 Expression = exp.Expr
 
-EXACT: Final = 2.0**53
 MIDNIGHT: Final = " 00:00:00"
 # As engines spell it, that of UTC too.
 MIDNIGHTS: Final = (MIDNIGHT, "T00:00:00", f"{MIDNIGHT}+00")

@@ -20,8 +20,8 @@ from typing import Final, Protocol
 from sqlglot import exp
 
 from selectron.engines.base import ColumnKind
-from selectron.features.known import ACCEPTED, NUMERIC, Known, case, is_null
-from selectron.sql import cast, column, double, number
+from selectron.features.known import ACCEPTED, NUMERIC, Known, is_null
+from selectron.sql import case, cast, column, double, number
 
 __all__ = [
     "BOUND",

@@ -15,14 +15,14 @@ from typing import Final
 from sqlglot import exp
 
 from selectron.engines.base import ColumnKind
-from selectron.sql import cast, column, double, number, text
+from selectron.sql import case, cast, column, double, number, text
 
 __all__ = [
     "ACCEPTED",
+    "EXACT",
     "NUMERIC",
     "Known",
     "as_text",
-    "case",
     "is_null",
     "is_number",
     "numbers_of",
@@ -62,12 +62,6 @@ def truth_number(name: str) -> Expression:
 
 def is_null(value: Expression) -> Expression:
     return exp.Is(this=value, expression=exp.Null())
-
-
-def case(*branches: tuple[Expression, Expression], default: Expression) -> exp.Case:
-    return exp.Case(
-        ifs=[exp.If(this=condition, true=value) for condition, value in branches], default=default
-    )
 
 
 def is_number(value: Expression) -> Expression:

@@ -9,8 +9,8 @@ from sqlglot import exp
 
 from selectron.engines.base import ColumnKind
 from selectron.features.kinds import scaled
-from selectron.features.known import ACCEPTED, Known, case
-from selectron.sql import cast, column, number, text
+from selectron.features.known import ACCEPTED, Known
+from selectron.sql import case, cast, column, number, text
 
 __all__ = ["ClassTarget", "NumberTarget", "Target"]
 

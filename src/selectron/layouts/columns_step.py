@@ -33,7 +33,7 @@ from selectron.layouts.storage import union_all
 from selectron.program.operations import Array
 from selectron.program.tensor import BATCH, Shape
 from selectron.repeated import Repeated
-from selectron.sql import cast, column, integer, number, text
+from selectron.sql import cast, column, integer, number, quoted, text
 
 __all__ = ["ColumnsLayout", "unpivoted"]
 
@@ -541,7 +541,3 @@ def sums_of(stages: Sequence[Stage], sums: Sequence[tuple[str, Expression]]) -> 
     named = [exp.alias_(value, name, quoted=True) for name, value in sums]
     total = exp.Select(expressions=named, kind="STRUCT")
     return total.from_(query.subquery("so far", copy=False), copy=False)
-
-
-def quoted(name: str) -> exp.Identifier:
-    return exp.to_identifier(name, quoted=True)

@@ -40,13 +40,12 @@ from selectron.layouts.vectors_lists import (
     array_of,
     clamped,
     joined,
-    quoted,
     vector,
 )
 from selectron.program import operations as op
 from selectron.program.program import Program
 from selectron.program.tensor import BATCH, Tensor
-from selectron.sql import balanced, call, cast, column, integer, number
+from selectron.sql import balanced, call, cast, column, integer, number, quoted
 
 __all__ = [
     "INPUT",

@@ -10,9 +10,9 @@ from sqlglot import exp
 
 from selectron.layouts.placing import cells, extent_of
 from selectron.program.tensor import Shape
-from selectron.sql import call, cast, column, integer, number
+from selectron.sql import call, cast, column, integer, number, quoted
 
-__all__ = ["PLACE", "Scan", "array_of", "clamped", "joined", "quoted", "vector"]
+__all__ = ["PLACE", "Scan", "array_of", "clamped", "joined", "vector"]
 
 Expression = exp.Expr
 
@@ -39,10 +39,6 @@ def vector(value: Expression) -> Expression:
     'CAST(a AS VECTOR)'
     """
     return cast(value, "vector")
-
-
-def quoted(name: str) -> exp.Identifier:
-    return exp.to_identifier(name, quoted=True)
 
 
 @dataclass

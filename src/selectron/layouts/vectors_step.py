@@ -34,10 +34,10 @@ from selectron.layouts.vectors import (
     lower,
     packed_name,
 )
-from selectron.layouts.vectors_lists import PLACE, clamped, quoted, vector
+from selectron.layouts.vectors_lists import PLACE, clamped, vector
 from selectron.program.operations import Array
 from selectron.program.tensor import BATCH
-from selectron.sql import cast, column, integer, number, text
+from selectron.sql import cast, column, integer, number, quoted, text
 
 __all__ = ["VectorsLayout"]
 
