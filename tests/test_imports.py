@@ -28,7 +28,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "program": "errors",
         "engines.base": "errors sql",
         "engines.files": "errors engines.base",
-        "engines.connect": "errors engines.base",
+        "engines.connect": "errors engines.base engines.queries",
         "engines.tables": "engines.files",
         "engines.queries": "errors engines.base",
         "engines.*": "errors sql combination repeated serialization engines.base engines.files "

@@ -59,6 +59,14 @@ def test_a_statement_that_the_server_cancels_is_no_ctrl_c(engine: Postgres) -> N
         engine.execute("SELECT pg_sleep(10)")
 
 
+def test_ctrl_c_leaves_a_connection_that_can_be_used(engine: Postgres) -> None:
+    # A signal in the midst of psycopg's own code leaves the statement running.
+    engine.connection.pgconn.send_query(b"SELECT pg_sleep(10)")
+    with pytest.raises(KeyboardInterrupt), engine.translated():
+        raise KeyboardInterrupt
+    assert engine.first("SELECT 1") == (1,)
+
+
 def test_values_that_the_server_does_not_take_are_our_errors(engine: Postgres) -> None:
     with pytest.raises(EngineError, match="NUL"):
         engine.relation(pd.DataFrame({"x": ["a\0b"]}))

@@ -11,7 +11,8 @@ from sqlglot import exp
 from googlesql import GoogleSQL
 from selectron.engines.base import Engine
 from selectron.engines.bigquery import BigQuery
-from selectron.errors import DataError
+from selectron.engines.queries import AsWritten, refuse_compiled
+from selectron.errors import DataError, EngineError
 
 ENGINES = ("duckdb", "sqlite", "postgres")
 KINDS = {
@@ -127,3 +128,12 @@ def test_a_query_on_bigquery_is_not_respelt(engines: Callable[[str], Engine]) ->
     engine = BigQuery(GoogleSQL())
     relation = engine.relation("-- one\nSELECT SAFE.LN(0) AS a;")
     assert engine.rows(exp.select("*").from_(relation.source)) == [(None,)]
+
+
+def test_the_compiled_build_of_sqlglot_is_refused() -> None:
+    class Compiled(AsWritten):
+        def __init__(self) -> None:
+            raise TypeError("interpreted classes cannot inherit from compiled")
+
+    with pytest.raises(EngineError, match="sqlglotc, is installed"):
+        refuse_compiled(Compiled)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from selectron.engines.base import Engine
+from selectron.engines.queries import AsWritten, refuse_compiled
 from selectron.errors import EngineError
 
 __all__ = ["open_engine"]
@@ -55,6 +56,7 @@ def open_engine(target: str | Path, *, read_only: bool = False) -> Engine:
     >>> open_engine(":memory:").dialect, open_engine("sqlite:///:memory:").dialect
     ('duckdb', 'sqlite')
     """
+    refuse_compiled(AsWritten)
     text = str(target)
     scheme, separator, rest = text.partition("://")
     if separator and scheme in ("postgresql", "postgres"):

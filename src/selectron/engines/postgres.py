@@ -90,6 +90,14 @@ class Spelling(PostgresDialect):
             exp.IntDiv: lambda printer, node: f"({printer.binary(node, '/')})",
         }
 
+        def identifier_sql(self, expression: exp.Identifier) -> str:
+            if len(expression.name.encode()) > LONGEST_NAME:
+                raise EngineError(
+                    f"The name {expression.name!r} is longer than PostgreSQL's {LONGEST_NAME} bytes.",
+                    hint="Give the column or the class a shorter name, in a query.",
+                )
+            return super().identifier_sql(expression)
+
         def anonymous_sql(self, expression: exp.Anonymous) -> str:
             rewrite = FUNCTIONS.get(str(expression.this).lower())
             if rewrite is not None:
@@ -217,12 +225,6 @@ class Postgres(SchemaTables, NoFunctions):
         EngineError
             If an identifier is longer than the server takes.
         """
-        for identifier in statement.find_all(exp.Identifier):
-            if len(identifier.name.encode()) > LONGEST_NAME:
-                raise EngineError(
-                    f"The name {identifier.name!r} is longer than PostgreSQL's {LONGEST_NAME} bytes.",
-                    hint="Give the column or the class a shorter name, in a query.",
-                )
         # Functions as they are written: quoted, their case counts.
         return statement.sql(
             dialect=Spelling, identify=True, pretty=pretty, comments=pretty, normalize_functions=False
@@ -262,8 +264,19 @@ class Postgres(SchemaTables, NoFunctions):
             ) from error
         except psycopg.Error as error:
             raise translate(error, self.connection.info) from error
+        except KeyboardInterrupt:
+            self.settle()
+            raise
         finally:
             self.interrupted = False
+
+    def settle(self) -> None:
+        """End a statement that an interruption left running, so that the connection can be used again."""
+        # psycopg does so itself, but for a signal that comes while its own code runs.
+        if self.connection.info.transaction_status is psycopg.pq.TransactionStatus.ACTIVE:
+            self.connection.cancel_safe()
+            while self.connection.pgconn.get_result() is not None:
+                pass
 
     @property
     def in_transaction(self) -> bool:

@@ -12,9 +12,9 @@ from sqlglot.generator import Generator
 from sqlglot.tokenizer_core import Token, TokenType
 
 from selectron.engines.base import Relation
-from selectron.errors import DataError
+from selectron.errors import DataError, EngineError
 
-__all__ = ["AsWritten", "is_written", "query_relation"]
+__all__ = ["AsWritten", "is_written", "query_relation", "refuse_compiled"]
 
 # The key under which a query keeps its text.
 WRITTEN: Final = "written"
@@ -89,3 +89,26 @@ class AsWritten(Generator):
             # What is pretty is indented, but not inside a literal.
             return text.replace("\n", self.SENTINEL_LINE_BREAK) if self.pretty else text
         return super().sql(expression, key, comment)
+
+
+def refuse_compiled(printer: type[Generator]) -> None:
+    """Refuse sqlglot's compiled build, whose classes let no others inherit from them.
+
+    It takes the place of the pure one wherever it is installed, for whatever package.
+
+    Raises
+    ------
+    EngineError
+        If `printer` cannot be made.
+
+    Examples
+    --------
+    >>> refuse_compiled(AsWritten)
+    """
+    try:
+        printer()
+    except TypeError as error:
+        raise EngineError(
+            "sqlglot's compiled build, the package sqlglotc, is installed, and cannot be extended by others.",
+            hint="Run 'pip uninstall sqlglotc', or install Selectron in an environment of its own.",
+        ) from error
