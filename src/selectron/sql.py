@@ -25,6 +25,7 @@ __all__ = [
     "integer",
     "number",
     "quoted",
+    "quotient",
     "text",
 ]
 
@@ -167,6 +168,18 @@ def column(name: str, table: str | None = None) -> exp.Column:
     '"r"."select"'
     """
     return exp.column(name, table=table, quoted=True)
+
+
+def quotient(left: exp.Expr, right: exp.Expr) -> exp.Div:
+    """One DOUBLE by another, neither of them a sum without parentheses.
+
+    Not `safe`, which would put a NULLIF around divisors that are never zero here; `typed`, since DOUBLEs are
+    divided as such everywhere, without a cast that says it again.
+
+    >>> quotient(double(column("a")), number(2.0)).sql("sqlite")
+    'CAST("a" AS REAL) / 2.0e0'
+    """
+    return exp.Div(this=left, expression=right, typed=True, safe=False)
 
 
 def balanced(terms: Sequence[exp.Expr]) -> exp.Expr:

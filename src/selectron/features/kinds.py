@@ -21,7 +21,7 @@ from sqlglot import exp
 
 from selectron.engines.base import ColumnKind
 from selectron.features.known import ACCEPTED, NUMERIC, Known, is_null
-from selectron.sql import case, cast, column, double, number
+from selectron.sql import case, cast, column, double, number, quotient
 
 __all__ = [
     "BOUND",
@@ -70,7 +70,7 @@ def days_since_1970(name: str) -> Expression:
     """A date or timestamp as days in UTC; NULL for infinite ones."""
     # Not cast to a timestamp first: that would take the connection's time zone.
     seconds = cast(exp.Anonymous(this="epoch", expressions=[column(name)]), "double")
-    return exp.Div(this=seconds, expression=number(86_400.0), typed=False, safe=False)
+    return quotient(seconds, number(86_400.0))
 
 
 def flag(condition: Expression) -> Expression:
@@ -82,7 +82,7 @@ def scaled(value: Expression, center: float, scale: float) -> Expression:
     """(value - center) / scale, leaving out what changes nothing."""
     if center:
         value = exp.paren(exp.Sub(this=value, expression=number(center)), copy=False)
-    return exp.Div(this=value, expression=number(scale), typed=False, safe=False) if scale != 1.0 else value
+    return quotient(value, number(scale)) if scale != 1.0 else value
 
 
 class Numeric:

@@ -27,7 +27,7 @@ from selectron.features.kinds import (
 from selectron.features.known import as_text, numbers_of, truth_number
 from selectron.features.options import FeatureOptions
 from selectron.features.targets import ClassTarget, NumberTarget, Target
-from selectron.sql import column, double, folded, growing, number
+from selectron.sql import column, double, folded, growing, number, quotient
 
 __all__ = ["Task", "learn", "resolve_columns"]
 
@@ -324,12 +324,7 @@ def weigh(source: Source, columns: Sequence[Column], found: Measurements, weight
             ifs=[exp.If(this=exp.Not(this=exp.Is(this=value, expression=exp.Null())), true=factor)]
         )
         total = exp.func("nullif", exp.Sum(this=present), number(0.0))
-        return exp.Div(
-            this=exp.Sum(this=exp.Mul(this=factor.copy(), expression=value.copy())),
-            expression=total,
-            typed=False,
-            safe=False,
-        )
+        return quotient(exp.Sum(this=exp.Mul(this=factor.copy(), expression=value.copy())), total)
 
     def in_parts(values: Sequence[Expression]) -> list[float]:
         means: list[Any] = []

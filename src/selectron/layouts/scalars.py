@@ -10,7 +10,7 @@ from sqlglot import exp
 from selectron.combination import Combination
 from selectron.program import operations as op
 from selectron.repeated import Repeated
-from selectron.sql import cast, integer, number
+from selectron.sql import cast, integer, number, quotient
 
 __all__ = ["REPEATING", "group", "scalar"]
 
@@ -38,8 +38,7 @@ def function(name: str) -> Callable[..., Expression]:
 
 
 def divide(left: Expression, right: Expression) -> Expression:
-    # Not `safe`: divisors are never zero here, and a NULLIF around each would cost time.
-    return exp.Div(this=group(left), expression=group(right), typed=False, safe=False)
+    return quotient(group(left), group(right))
 
 
 def sigmoid(x: Expression) -> Expression:

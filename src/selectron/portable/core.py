@@ -18,7 +18,7 @@ from sqlglot import exp
 
 from selectron.combination import Combination
 from selectron.portable.dialects import Writing
-from selectron.sql import call, double, number
+from selectron.sql import call, double, number, quotient
 
 __all__ = ["rewritten"]
 
@@ -44,7 +44,7 @@ def multiply(left: Expression, right: Expression) -> Expression:
 
 
 def divide(left: Expression, right: Expression) -> Expression:
-    return exp.Div(this=inside(left), expression=inside(right), typed=False, safe=False)
+    return quotient(inside(left), inside(right))
 
 
 def floor(value: Expression) -> Expression:
