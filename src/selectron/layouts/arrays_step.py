@@ -12,7 +12,6 @@ from sqlglot import exp
 from selectron.errors import EngineError
 from selectron.layouts.arrays import Lowered, lower
 from selectron.layouts.base import (
-    BATCH_NUMBER,
     BATCHES,
     FLAGS,
     LOG_PREFIX,
@@ -23,6 +22,7 @@ from selectron.layouts.base import (
     Fence,
     Step,
     Tables,
+    beside_batch,
     latest,
     running,
 )
@@ -79,22 +79,15 @@ class ListsLayout:
 
     def chain(self, state: exp.Table, tables: Tables, until: Expression, prefix: str) -> list[Cte]:
         """The batch beside the state, the program's stages, the next state."""
-        here, there = state.alias_or_name, "own"
-        turn = exp.Mod(this=column(TICK, here), expression=integer(self.step.batches_per_epoch))
+        here = state.alias_or_name
         flags = {flag: column(flag, here) for flag in FLAGS if flag in self.step.state}
         fed = sorted(self.lowered.inputs - set(self.step.state))
-        source = (
-            exp.select(
-                exp.Column(this=exp.Star(), table=exp.to_identifier(here, quoted=True)),
-                *(column(name, there) for name in fed),
-            )
-            .from_(state)
-            .join(
-                exp.alias_(tables(BATCHES), there, table=True),
-                on=exp.EQ(this=column(BATCH_NUMBER, there), expression=turn),
-            )
-            .where(*running(flags, column(TICK, here), until))
-        )
+        states = exp.select(
+            exp.Column(this=exp.Star(), table=exp.to_identifier(here, quoted=True)),
+            *(column(name, "own") for name in fed),
+        ).from_(state)
+        source = beside_batch(states, column(TICK, here), self.step, tables)
+        source = source.where(*running(flags, column(TICK, here), until))
         stages, last = chained(source, self.lowered.stages, self.next_values, prefix)
         return [
             *(Cte(name, query, Fence.NONE) for name, query in stages),

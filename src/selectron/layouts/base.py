@@ -34,6 +34,7 @@ __all__ = [
     "Layout",
     "Step",
     "Tables",
+    "beside_batch",
     "latest",
     "numbered_batches",
     "running",
@@ -206,6 +207,17 @@ def running(flags: Mapping[str, Expression], tick: Expression, until: Expression
     """The conditions under which a step is taken."""
     conditions: list[Expression] = [exp.LT(this=tick, expression=until.copy())]
     return conditions + [exp.EQ(this=flag, expression=number(0.0)) for flag in flags.values()]
+
+
+def beside_batch(
+    states: exp.Select, tick: Expression, step: Step, tables: Tables, own: str = "own"
+) -> exp.Select:
+    """A query of states, each beside the batch of its tick: the only one, or found by its number."""
+    batches = exp.alias_(tables(BATCHES), own, table=True)
+    if step.batches_per_epoch == 1:
+        return states.join(batches, join_type="cross")
+    turn = exp.Mod(this=tick, expression=integer(step.batches_per_epoch))
+    return states.join(batches, on=exp.EQ(this=column(BATCH_NUMBER, own), expression=turn))
 
 
 def numbered_batches(

@@ -22,6 +22,7 @@ from selectron.layouts.base import (
     Fence,
     Step,
     Tables,
+    beside_batch,
     latest,
     numbered_batches,
     running,
@@ -255,22 +256,15 @@ class ColumnsLayout:
 
     def gate(self, state: exp.Table, tables: Tables, until: Expression) -> exp.Select:
         """The state's batch; no row if no step is to be taken."""
-        here, there = state.alias_or_name, "own"
-        turn = exp.Mod(this=column(TICK, here), expression=integer(self.step.batches_per_epoch))
+        here = state.alias_or_name
         flags = {flag: column(flag, here) for flag in FLAGS if flag in self.step.state}
-        return (
-            exp.select(
-                exp.alias_(column(TICK, here), NOW, quoted=True),
-                exp.alias_(column(BATCH_NUMBER, there), TURN, quoted=True),
-                *(column(name, there) for name in OF_BATCH),
-            )
-            .from_(state)
-            .join(
-                exp.alias_(tables(BATCHES), there, table=True),
-                on=exp.EQ(this=column(BATCH_NUMBER, there), expression=turn),
-            )
-            .where(*running(flags, column(TICK, here), until))
-        )
+        states = exp.select(
+            exp.alias_(column(TICK, here), NOW, quoted=True),
+            exp.alias_(column(BATCH_NUMBER, "own"), TURN, quoted=True),
+            *(column(name, "own") for name in OF_BATCH),
+        ).from_(state)
+        query = beside_batch(states, column(TICK, here), self.step, tables)
+        return query.where(*running(flags, column(TICK, here), until))
 
     def result(self, states: exp.Table | exp.Subquery) -> exp.Select:
         """The rows that ended an epoch, and the last one."""

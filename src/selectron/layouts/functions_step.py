@@ -21,6 +21,7 @@ from selectron.layouts.base import (
     Fence,
     Step,
     Tables,
+    beside_batch,
     numbered_batches,
     running,
 )
@@ -136,23 +137,16 @@ class FunctionsLayout:
             for name, query in stages
         ]
         last.set("with_", exp.With(expressions=ctes))
-        turn = exp.Mod(this=column(TICK, here), expression=integer(self.step.batches_per_epoch))
         flags = {
             flag: part(column(STATE, here), self.places[flag]) for flag in FLAGS if flag in self.step.state
         }
         tick = exp.Add(this=column(TICK, here), expression=integer(1))
-        query = (
-            exp.select(
-                exp.alias_(tick, TICK, quoted=True),
-                exp.alias_(exp.Subquery(this=last), STATE, quoted=True),
-            )
-            .from_(state)
-            .join(
-                exp.alias_(tables(BATCHES), there, table=True),
-                on=exp.EQ(this=column(BATCH_NUMBER, there), expression=turn),
-            )
-            .where(*running(flags, column(TICK, here), until))
-        )
+        states = exp.select(
+            exp.alias_(tick, TICK, quoted=True),
+            exp.alias_(exp.Subquery(this=last), STATE, quoted=True),
+        ).from_(state)
+        query = beside_batch(states, column(TICK, here), self.step, tables, there)
+        query = query.where(*running(flags, column(TICK, here), until))
         return [Cte(f"{prefix}next", query, Fence.STATE)]
 
     def term(self, state: exp.Table, tables: Tables, until: Expression) -> exp.Query:

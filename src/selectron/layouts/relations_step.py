@@ -23,8 +23,10 @@ from selectron.layouts.base import (
     Fence,
     Step,
     Tables,
+    beside_batch,
     latest,
     numbered_batches,
+    running,
 )
 from selectron.layouts.relations import COL, ROW, VALUE, Source, lower
 from selectron.layouts.storage import union_all
@@ -174,20 +176,11 @@ class RelationsLayout:
             exp.alias_(exp.Max(this=column(TICK)), NOW, quoted=True),
             exp.alias_(exp.Max(this=raised), "raised", quoted=True),
         ).from_(state)
-        turn = exp.Mod(this=column(NOW, "head"), expression=integer(self.step.batches_per_epoch))
-        return (
-            exp.select(
-                column(NOW, "head"), *(column(name, "own") for name in (BATCH_NUMBER, *OF_BATCH, BATCH_ROWS))
-            )
-            .from_(head.subquery("head"))
-            .join(
-                exp.alias_(tables(BATCHES), "own", table=True),
-                on=exp.EQ(this=column(BATCH_NUMBER, "own"), expression=turn),
-            )
-            .where(
-                exp.LT(this=column(NOW, "head"), expression=until.copy()),
-                exp.EQ(this=column("raised", "head"), expression=number(0.0)),
-            )
+        states = exp.select(
+            column(NOW, "head"), *(column(name, "own") for name in (BATCH_NUMBER, *OF_BATCH, BATCH_ROWS))
+        ).from_(head.subquery("head"))
+        return beside_batch(states, column(NOW, "head"), self.step, tables).where(
+            *running({"raised": column("raised", "head")}, column(NOW, "head"), until)
         )
 
     def input(self, name: str, state: exp.Table, tables: Tables, gate: str) -> exp.Select:
