@@ -1042,7 +1042,7 @@ def test_refused_categories_are_refused_where_they_go(
     back = database.import_model(pipeline, frame, "y", name="back", task="regression")
     assert set(back.blueprint.specification.features.known) == {"kind", "code"}
     np.testing.assert_allclose(numbers(back, frame), numbers(model, frame), rtol=1e-9, atol=DOUBLE)
-    with pytest.raises(ColumnError, match="'kind' of .* has 1 rows of categories"):
+    with pytest.raises(ColumnError, match=r"'kind' of .* has 1 rows of categories"):
         back.predict(frame.head(2).assign(kind=["z", "b"]))
 
 

@@ -13,7 +13,7 @@ from sqlglot import exp
 from selectron.blueprint import Blueprint
 from selectron.engines.base import Abilities, Arrays, Column, Recursion, Relation, SqlFunction
 from selectron.errors import ColumnError
-from selectron.features.fitting import fitted_beside
+from selectron.features.fitting import argument, fitted_beside
 from selectron.features.targets import ClassTarget
 from selectron.forms import BY_COLUMNS, BY_FUNCTIONS, BY_LISTS, Form
 from selectron.layouts import columns
@@ -340,7 +340,7 @@ def predict_function(abilities: Abilities, blueprint: Blueprint, name: str, weig
     """Prediction as a function of a row's features."""
     features = blueprint.encoding.features
     target = blueprint.encoding.target
-    arguments = exp.select(*(exp.alias_(column(f.column), f.column, quoted=True) for f in features))
+    arguments = exp.select(*(exp.alias_(argument(f), f.column, quoted=True) for f in features))
     predicted, stages = predicted_values(blueprint)
     query = forward_query(
         abilities,

@@ -501,10 +501,7 @@ class BigQuery(NoFunctions):
                     hint="Name each column once, with AS in the query.",
                 )
             seen.add(name.casefold())
-        return [
-            Column(name, KINDS.get(type_, ColumnKind.OTHER), type_, type_ != "BOOL")
-            for name, type_ in described
-        ]
+        return [Column(name, KINDS.get(type_, ColumnKind.OTHER), type_) for name, type_ in described]
 
     def relation(self, source: object) -> Relation:
         """A table or view, ``table``, ``dataset.table`` or ``project.dataset.table``, or a query.

@@ -46,6 +46,7 @@ NUMBERS: Final = frozenset(
         "DOUBLE",
     ]
 )
+ZONED: Final = "TIMESTAMP WITH TIME ZONE"
 KINDS: Final = {
     "BOOLEAN": ColumnKind.BOOLEAN,
     "VARCHAR": ColumnKind.TEXT,
@@ -55,7 +56,7 @@ KINDS: Final = {
     "TIMESTAMP_S": ColumnKind.TIMESTAMP,
     "TIMESTAMP_MS": ColumnKind.TIMESTAMP,
     "TIMESTAMP_NS": ColumnKind.TIMESTAMP,
-    "TIMESTAMP WITH TIME ZONE": ColumnKind.TIMESTAMP,
+    ZONED: ColumnKind.TIMESTAMP,
     **dict.fromkeys(NUMBERS, ColumnKind.NUMBER),
 }
 
@@ -248,7 +249,7 @@ class DuckDB(NoFunctions):
             described = self.rows(exp.Describe(this=query.copy()))
         except EngineError as error:
             raise DataError(f"{relation.label} cannot be read: {error.problem}") from error
-        columns = [Column(str(name), kind_of(str(type_)), str(type_)) for name, type_, *_ in described]
+        columns = [column_of(str(name), str(type_)) for name, type_, *_ in described]
         seen: set[str] = set()
         for own in columns:
             # DuckDB's identifiers ignore the case of ASCII letters, so "a" and "A" are one column to it.
@@ -421,6 +422,10 @@ def open_connection(path: str, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         ) from error
     except duckdb.Error as error:
         raise EngineError(f"Database {path!r} cannot be opened: {first_line(error)}") from error
+
+
+def column_of(name: str, type_: str) -> Column:
+    return Column(name, kind_of(type_), type_, type_ == ZONED)
 
 
 def kind_of(type_: str) -> ColumnKind:

@@ -35,7 +35,7 @@ from selectron.engines.queries import AsWritten, query_relation
 from selectron.engines.tables import SchemaTables
 from selectron.errors import ColumnError, DataError, EngineError
 from selectron.repeated import PRINTED
-from selectron.sql import call, cast, growing, number
+from selectron.sql import MOMENT, call, case, cast, growing, number
 
 __all__ = ["Postgres"]
 
@@ -62,6 +62,26 @@ def moment(arguments: list[Expression]) -> Expression:
     (value,) = arguments
     seconds = call("floor", exp.Extract(this=exp.var("epoch"), expression=value))
     return exp.AtTimeZone(this=call("to_timestamp", seconds), zone=exp.Literal.string("UTC"))
+
+
+def written_moment(value: Expression, kind: ColumnKind) -> Expression:
+    """A date or a timestamp as text in ISO's form, which a cast only gives where DateStyle says so."""
+    form, fraction = "YYYY-MM-DD", ""
+    # Given a date, to_char would take it as midnight in the session's time zone.
+    plain = cast(value.copy(), "timestamp") if kind is ColumnKind.DATE else value.copy()
+    if kind is ColumnKind.TIMESTAMP:
+        form, fraction = "YYYY-MM-DD HH24:MI:SS", ".US"
+    text: Expression = call("to_char", plain, exp.Literal.string(form))
+    if fraction:
+        after = call("to_char", plain.copy(), exp.Literal.string(fraction))
+        text = exp.DPipe(this=text, expression=call("rtrim", after, exp.Literal.string("0.")))
+    # Of those that are infinite or before Christ, to_char does not say it.
+    start, end = (cast(exp.Literal.string(bound), "date") for bound in ("0001-01-01", "infinity"))
+    usual = exp.And(
+        this=exp.GTE(this=value.copy(), expression=start),
+        expression=exp.LT(this=value.copy(), expression=end),
+    )
+    return case((usual, text), default=exp.Cast(this=value.copy(), to=exp.DataType.build("text")))
 
 
 # Functions that are called otherwise here. Fields of a moment are all that is asked of one.
@@ -114,6 +134,9 @@ class Spelling(PostgresDialect):
             return self.func("SQRT", call("greatest", expression.this, number(0.0)))
 
         def cast_sql(self, expression: exp.Cast, safe_prefix: str | None = None) -> str:
+            kind = expression.meta.get(MOMENT)
+            if kind is not None:
+                return self.sql(written_moment(expression.this, kind))
             if expression.to.this is exp.DataType.Type.BOOLEAN:
                 # There is no cast from numbers. As text, false is 'false' or a zero, such as 0.00 or -0.
                 value = call("btrim", cast(expression.this, "text"), exp.Literal.string("-0."))
@@ -345,8 +368,7 @@ class Postgres(SchemaTables, NoFunctions):
                 )
             name, is_enum = types[column.type_code]
             kind = ColumnKind.TEXT if is_enum else KINDS.get(name, ColumnKind.OTHER)
-            is_numeric = kind is not ColumnKind.BOOLEAN
-            columns.append(Column(column.name, kind, NAMES.get(name, name), is_numeric))
+            columns.append(Column(column.name, kind, NAMES.get(name, name), name == "timestamptz"))
         return columns
 
     def type_names(self, codes: Sequence[int]) -> dict[int, tuple[str, bool]]:

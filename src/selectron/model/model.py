@@ -12,7 +12,6 @@ from sqlglot import exp
 from selectron.blueprint import Blueprint
 from selectron.engines.base import Relation
 from selectron.errors import ConfigurationError, DataError
-from selectron.features.fitting import fitted
 from selectron.features.learn import resolve_columns
 from selectron.features.rows import HELD_OUT, Split
 from selectron.layouts.base import BatchPlan
@@ -26,6 +25,7 @@ from selectron.preparation import (
     held_out_rows,
     needed_columns,
     split_of,
+    training_rows,
 )
 from selectron.sql import column
 from selectron.trainer import ROWS, Progress, Trainer
@@ -81,7 +81,7 @@ class Model(ShownModel, ExchangedModel):
         relation = self.training_relation(source)
         plan = specification.plan
         needed = needed_columns(specification, self.blueprint.encoding)
-        split = split_of(self.engine, specification)
+        split = split_of(self.engine, specification, self.blueprint.encoding)
         try:
             counts = arrange(self.engine, relation, needed, specification.target, split)
             if counts != (plan.training_rows, plan.held_out_rows):
@@ -197,9 +197,6 @@ class Model(ShownModel, ExchangedModel):
         before, encoding = self.blueprint.specification, self.blueprint.encoding
         relation = self.engine.relation(source)
         columns = self.engine.columns(relation)
-        relation = fitted(relation, columns, encoding, target=True)
-        self.refuse_unknown_targets(relation)
-        self.refuse_rows(relation)
         total = (self.record.epochs or 0) + epochs
         training = replace(
             before.training,
@@ -215,6 +212,9 @@ class Model(ShownModel, ExchangedModel):
             training=training,
             validation_source=None,
         )
+        relation = training_rows(self.engine, specification, encoding, relation)
+        self.refuse_unknown_targets(relation)
+        self.refuse_rows(relation)
         held_out_rows(self.engine, relation, before.target, 0.0)
         weights = resolve_columns(columns, [row_weight] if row_weight else [], relation.label)
         needed = needed_columns(specification, encoding)
