@@ -257,7 +257,10 @@ class Postgres(SchemaTables, NoFunctions):
 
     def rows(self, statement: exp.Expr, parameters: Sequence[object] = ()) -> list[Row]:
         """Execute a query and fetch all its rows."""
-        return self.execute(self.sql(statement), parameters).fetchall()
+        cursor = self.execute(self.sql(statement), parameters)
+        # Days that Python's calendar lacks are refused here.
+        with self.translated():
+            return cursor.fetchall()
 
     def first(self, text: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> Row | None:
         """The first row of a query."""
@@ -339,7 +342,8 @@ class Postgres(SchemaTables, NoFunctions):
 
     def named_rows(self, statement: exp.Expr) -> tuple[list[str], list[Row]]:
         cursor = self.execute(self.sql(statement))
-        return [column.name for column in cursor.description or ()], cursor.fetchall()
+        with self.translated():
+            return [column.name for column in cursor.description or ()], cursor.fetchall()
 
     # Relations --------------------------------------------------------------------------------
 

@@ -125,13 +125,15 @@ def read_as(relation: Relation, columns: Sequence[Column], kinds: Mapping[str, C
     return queried(relation, columns, changes) if changes else relation
 
 
-def argument(feature: Any) -> Expression:
-    """The argument of a function that stands for a feature, as the feature reads it."""
-    own = Column(feature.column, feature.kind, "")
+def argument(feature: Any, name: str) -> Expression | None:
+    """The argument of a function that stands for a feature, as the feature reads it, if that is another."""
+    own = Column(name, feature.kind, "")
     value = converted(own, feature)
-    if value is None:
-        return column(own.name)
-    if own.kind is ColumnKind.TIMESTAMP and any(map(IN_ZONE.fullmatch, feature.known.texts)):
+    if (
+        value is not None
+        and own.kind is ColumnKind.TIMESTAMP
+        and any(map(IN_ZONE.fullmatch, feature.known.texts))
+    ):
         # It has no time zone where arguments have types.
         is_marked = exp.Like(this=value, expression=text(f"%{UTC}"))
         marked = exp.DPipe(this=value.copy(), expression=text(UTC))
