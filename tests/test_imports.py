@@ -30,7 +30,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "engines.files": "errors engines.base",
         "engines.connect": "errors engines.base",
         "engines.tables": "engines.files",
-        "engines.queries": "errors engines.base",
+        "engines.queries": "errors sql engines.base",
         "engines.*": "errors sql combination repeated serialization engines.base engines.files "
         "engines.queries engines.tables",
         "training": "errors network program",

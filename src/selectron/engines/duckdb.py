@@ -26,7 +26,7 @@ from selectron.engines.base import (
     SqlFunction,
 )
 from selectron.engines.files import READERS, reader_of, register_frame
-from selectron.engines.queries import query_relation
+from selectron.engines.queries import apart, named, query_relation
 from selectron.errors import ColumnError, DataError, EngineError
 from selectron.sql import call, case, column, encodable, folded, growing, integer
 
@@ -128,12 +128,12 @@ class DuckDB(NoFunctions):
     @growing()
     def sql(self, statement: exp.Expr, *, pretty: bool = False) -> str:
         """The statement as DuckDB text, identifiers quoted."""
-        return statement.sql(dialect=self.dialect, identify=True, pretty=pretty, comments=pretty)
+        return apart(statement).sql(dialect=self.dialect, identify=True, pretty=pretty, comments=pretty)
 
     def run(self, statement: exp.Expr, parameters: Sequence[object] = ()) -> None:
         """Execute a statement whose result does not matter."""
         # Printing in place, without a copy first: a statement that is run is not used again.
-        text = statement.sql(dialect=self.dialect, identify=True, comments=False, copy=False)
+        text = apart(statement).sql(dialect=self.dialect, identify=True, comments=False, copy=False)
         self.execute(text, parameters)
 
     def rows(self, statement: exp.Expr, parameters: Sequence[object] = ()) -> list[Row]:
@@ -318,7 +318,7 @@ class DuckDB(NoFunctions):
             text = source.strip()
             table = self.table(text)
             if table is not None:
-                return Relation(table, f"table {text!r}")
+                return Relation(named(table), f"table {text!r}")
             if reader_of(text):
                 return self.file(text)
             query = query_relation(text, self.dialect, QUERY_WORDS)

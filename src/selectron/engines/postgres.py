@@ -31,7 +31,7 @@ from selectron.engines.base import (
     Vectors,
 )
 from selectron.engines.files import is_file, rows_of
-from selectron.engines.queries import AsWritten, query_relation
+from selectron.engines.queries import AsWritten, apart, named, query_relation
 from selectron.engines.tables import SchemaTables
 from selectron.errors import ColumnError, DataError, EngineError
 from selectron.repeated import PRINTED
@@ -247,7 +247,7 @@ class Postgres(SchemaTables, NoFunctions):
                     hint="Give the column or the class a shorter name, in a query.",
                 )
         # Functions as they are written: quoted, their case counts.
-        return statement.sql(
+        return apart(statement).sql(
             dialect=Spelling, identify=True, pretty=pretty, comments=pretty, normalize_functions=False
         )
 
@@ -395,7 +395,7 @@ class Postgres(SchemaTables, NoFunctions):
             text = source.strip()
             table = self.table(text)
             if table is not None:
-                return Relation(table, f"table {text!r}")
+                return Relation(named(table), f"table {text!r}")
             query = query_relation(text, self.dialect, QUERY_WORDS)
             if query is not None:
                 return query
