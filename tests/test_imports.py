@@ -54,7 +54,8 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "preparation": "errors sql engines.base features blueprint trainer",
         "forms": "sql program layouts",
         "prediction": "errors sql engines.base program features forms layouts store blueprint",
-        "portable": "errors sql combination engines.base program features blueprint prediction",
+        "portable": "errors sql combination engines.base engines.queries program features blueprint "
+        "prediction",
         "verification": "errors sql engines.base features program blueprint prediction",
         "markup": "",
         "outputs": "errors sql markup engines.base",
