@@ -205,6 +205,22 @@ def test_a_layout_and_a_strategy_by_name(tmp_path: Path, penguins: str) -> None:
     )
 
 
+def test_each_edge_has_a_bias_if_asked_for(tmp_path: Path, penguins: str) -> None:
+    common = ["train", penguins, "--target", "species", "--hidden", "2", "--epochs", "2", "--validation", "0"]
+    run(*common, "--edge-biases", folder=tmp_path)
+    run(*common, "--model", "plain", folder=tmp_path)
+    with selectron.connect(tmp_path / "penguins.duckdb") as db:
+        found, plain = db.model("species").parameters, db.model("plain").parameters
+    inputs = found["hidden_1.weights"].shape[0]
+    assert found["hidden_1.edge_biases"].shape == (inputs, 2)
+    assert found["output.edge_biases"].shape == (2, 3)
+    # Each was trained, and those of a unit have one gradient.
+    assert (found["output.edge_biases"] != 0.0).all()
+    assert not [name for name in found if name.endswith(".biases")]
+    assert not [name for name in plain if name.endswith(".edge_biases")]
+    assert plain["hidden_1.biases"].shape == (1, 2)
+
+
 def test_trace_prints_each_phase_and_writes_a_table(folder: Path) -> None:
     printed = run("trace", "birds.duckdb", "--model", "species", "--step", "1", "--row", "0", folder=folder)
     for phase in ("pre-activation", "loss of each row", "gradient output.biases", "updated hidden_1.weights"):

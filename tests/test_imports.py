@@ -30,7 +30,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "engines.files": "errors engines.base",
         "engines.connect": "errors engines.base engines.queries",
         "engines.tables": "engines.files",
-        "engines.queries": "errors engines.base",
+        "engines.queries": "errors sql engines.base",
         "engines.*": "errors sql combination repeated serialization engines.base engines.files "
         "engines.queries engines.tables",
         "training": "errors network program",
@@ -54,7 +54,8 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "preparation": "errors sql engines.base features blueprint trainer",
         "forms": "sql program layouts",
         "prediction": "errors sql engines.base program features forms layouts store blueprint",
-        "portable": "errors sql combination engines.base program features blueprint prediction",
+        "portable": "errors sql combination engines.base engines.queries program features blueprint "
+        "prediction",
         "verification": "errors sql engines.base features program blueprint prediction",
         "markup": "",
         "outputs": "errors sql markup engines.base",

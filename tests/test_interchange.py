@@ -996,6 +996,56 @@ def test_categories_without_a_place_are_refused(database: selectron.Database, en
     assert len(again.predict(unheard[unheard["island"] != "Atlantis"]).rows()) == len(birds()) - 3
 
 
+@pytest.mark.parametrize("complete", [(), ("kind", "code")])
+@pytest.mark.parametrize("embed", [{}, {"kind": 2}])
+def test_refused_categories_are_refused_where_they_go(
+    database: selectron.Database, complete: tuple[str, ...], embed: dict[str, int]
+) -> None:
+    frame = pd.DataFrame(
+        {
+            "kind": ["a", "b", "c"] * 6,
+            "code": [1, 2, 3, 4, 5, 6] * 3,
+            "free": ["u", "v"] * 9,
+            "y": [float(row % 5) for row in range(18)],
+        }
+    )
+    features = selectron.FeatureOptions(
+        categorical=("code",), known=("kind", "code"), complete=complete, embed=embed
+    )
+    options: dict[str, Any] = {"network": selectron.MLP([4]), "epochs": 3, "task": "regression"}
+    model = database.train(frame, "y", features=features, **options)
+    pipeline = model.export("sklearn")
+    encoders = [
+        step.handle_unknown
+        for step in pipeline["columns"].named_transformers_.values()
+        if isinstance(step, OneHotEncoder)
+    ]
+    assert sorted(encoders) == ["error", "error", "ignore"]
+    np.testing.assert_allclose(pipeline.predict(frame)[:, None], numbers(model, frame), rtol=1e-12)
+    other = frame.assign(free="never seen")
+    np.testing.assert_allclose(pipeline.predict(other)[:, None], numbers(model, other), rtol=1e-12)
+    for column, value in (("kind", "z"), ("code", 9)):
+        unheard = frame.head(2).assign(**{column: [value, frame[column][1]]})
+        with pytest.raises(ColumnError, match=f"'{column}' of .* has 1 rows of categories"):
+            model.predict(unheard)
+        with pytest.raises(ValueError, match="unknown categories"):
+            pipeline.predict(unheard)
+    missing = frame.head(2).assign(kind=[None, "b"], code=[float("nan"), 2.0])
+    if complete:
+        with pytest.raises(ColumnError, match="has 1 NULLs"):
+            model.predict(missing)
+        with pytest.raises(ValueError, match="unknown categories"):
+            pipeline.predict(missing)
+    else:
+        np.testing.assert_allclose(pipeline.predict(missing)[:, None], numbers(model, missing), rtol=1e-12)
+    # And what comes back refuses them as well.
+    back = database.import_model(pipeline, frame, "y", name="back", task="regression")
+    assert set(back.blueprint.specification.features.known) == {"kind", "code"}
+    np.testing.assert_allclose(numbers(back, frame), numbers(model, frame), rtol=1e-9, atol=DOUBLE)
+    with pytest.raises(ColumnError, match=r"'kind' of .* has 1 rows of categories"):
+        back.predict(frame.head(2).assign(kind=["z", "b"]))
+
+
 @pytest.mark.parametrize(
     ("activation", "kind", "options", "message"),
     [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +257,19 @@ def test_a_wide_network_is_translated_without_a_node_for_each_weight(db: selectr
     found = db.engine.connection.execute(model.portable_sql("duckdb", "wide", keep=[])).fetchall()  # type: ignore[attr-defined]
     wanted = model.predict("wide").select(model.predicted, 100)
     assert np.allclose(numbers(sorted(found)), numbers(sorted(wanted)), rtol=1e-9)
+
+
+def test_a_table_may_be_called_as_a_part_of_the_statement(shop: selectron.Database) -> None:
+    rows = [(float(x), x > 4) for x in range(10)]
+    values = ", ".join(f"({x}, {y})" for x, y in rows)
+    query = f"SELECT * FROM (VALUES {values}) AS t(x, y)"
+    model = shop.train(query, "y", network=MLP([2]), epochs=2, validation=0)
+    expected = [row[-1] for row in model.predict(query).rows()]
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE stage_0 (x REAL)")
+        connection.executemany("INSERT INTO stage_0 VALUES (?)", [(x,) for x, _ in rows])
+        text = model.portable_sql("sqlite", "stage_0", keep=["x"])
+        found = [row[-1] for row in sorted(connection.execute(text))]
+    assert found == pytest.approx(expected)
+    # There, a WITH query that names itself is recursive.
+    assert re.findall("WITH (\\S+) AS", model.portable_sql("tsql", "stage_0")) != ["[stage_0]"]

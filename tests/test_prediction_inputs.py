@@ -215,9 +215,7 @@ STAND_INS = "SELECT {x} AS x, {flag} AS flag, {y} AS y"
 
 
 @pytest.mark.parametrize("name", ["duckdb", "sqlite", "postgres", "bigquery"])
-def test_booleans_and_numbers_stand_in_for_each_other_or_are_refused(
-    name: str, engines: Callable[[str], Engine]
-) -> None:
+def test_booleans_and_numbers_stand_in_for_each_other(name: str, engines: Callable[[str], Engine]) -> None:
     db = selectron.Database(engines(name))
     rows = " UNION ALL ".join(
         STAND_INS.format(x=x, flag="TRUE" if x % 2 else "FALSE", y=y)
@@ -237,11 +235,10 @@ def test_booleans_and_numbers_stand_in_for_each_other_or_are_refused(
     assert expected["TRUE"] != expected["FALSE"]
     for flag, same in {"1": "TRUE", "0": "FALSE", "0.0": "FALSE", "0.25": "TRUE", "-2": "TRUE"}.items():
         assert value("1", flag) == pytest.approx(expected[same]), flag
-    if name in ("duckdb", "sqlite"):
-        assert value("TRUE", "TRUE") == pytest.approx(expected["TRUE"])
-        return
-    told = r"Column 'x' of the query is of type BOOL\w*; the model needs a number\. Make it one in a query"
-    with pytest.raises(ColumnError, match=told):
-        value("TRUE", "TRUE")
-    with pytest.raises(ColumnError, match=told):
-        model.evaluate("SELECT TRUE AS x, TRUE AS flag, 2.5 AS y")
+    assert value("TRUE", "TRUE") == pytest.approx(expected["TRUE"])
+    assert value("FALSE", "TRUE") == pytest.approx(value("0", "TRUE"))
+    judged = [
+        model.evaluate(f"SELECT {x} AS x, TRUE AS flag, {y} AS y")["mae"]
+        for x, y in (("TRUE", "TRUE"), ("1", "1.0"))
+    ]
+    assert judged[0] == pytest.approx(judged[1])

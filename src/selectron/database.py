@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Final, Unpack
 
 from sqlglot import exp
 
@@ -16,7 +16,8 @@ from selectron.engines.base import Column, ColumnKind, Engine, Relation
 from selectron.engines.connect import open_engine
 from selectron.errors import ColumnError, ConfigurationError
 from selectron.features.encoding import to_rows
-from selectron.features.learn import Task, feature_columns, learn, resolve_columns
+from selectron.features.fitting import read_as
+from selectron.features.learn import Task, feature_columns, learn, reading, resolve_columns
 from selectron.features.options import FeatureOptions
 from selectron.features.rows import HELD_OUT, RESERVED, Split
 from selectron.features.targets import ClassTarget
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from selectron.interchange.importing import GoingOn
 
 __all__ = ["Database", "connect"]
+
+NUMBER: Final = ColumnKind.NUMBER
 
 
 def connect(path: str | Path = ":memory:", *, read_only: bool = False) -> Database:
@@ -278,8 +281,13 @@ class Database:
             names = [c.name for c in wanted if c.kind is not ColumnKind.OTHER or c in target_columns]
             refuse_reserved(names, relation.label)
             required = [c.name for c in target_columns]
+            read = reading(columns, target_columns, options, kind)
+            if row_weight is not None:
+                read[reserved_columns[0].name] = NUMBER
+            relation = read_as(relation, columns, read)
+            others = held.relation and read_as(held.relation, self.engine.columns(held.relation), read)
             held_count, left_out = held_out_rows(self.engine, relation, required, held.fraction)
-            split = Split(seed, held_count, held.column, held.relation)
+            split = Split(seed, held_count, held.column, others)
             counts = arrange(self.engine, relation, names, required, split)
             if row_weight is not None:
                 check_weights(self.engine, reserved_columns[0], relation.label)
@@ -287,7 +295,8 @@ class Database:
             encoding = learn(
                 self.engine,
                 rows,
-                columns,
+                # Moments stay what they are, for later rows to be read as such.
+                [replace(c, kind=NUMBER) if read.get(c.name) is NUMBER else c for c in columns],
                 required,
                 options,
                 task=kind,

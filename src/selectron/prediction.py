@@ -13,7 +13,8 @@ from sqlglot import exp
 from selectron.blueprint import Blueprint
 from selectron.engines.base import Abilities, Arrays, Column, Recursion, Relation, SqlFunction
 from selectron.errors import ColumnError
-from selectron.features.fitting import fitted_beside
+from selectron.features.fitting import argument, fitted_beside
+from selectron.features.kinds import Feature
 from selectron.features.targets import ClassTarget
 from selectron.forms import BY_COLUMNS, BY_FUNCTIONS, BY_LISTS, Form
 from selectron.layouts import columns
@@ -340,12 +341,11 @@ def predict_function(abilities: Abilities, blueprint: Blueprint, name: str, weig
     """Prediction as a function of a row's features."""
     features = blueprint.encoding.features
     target = blueprint.encoding.target
-    arguments = exp.select(*(exp.alias_(column(f.column), f.column, quoted=True) for f in features))
     predicted, stages = predicted_values(blueprint)
     query = forward_query(
         abilities,
         blueprint,
-        Relation(arguments.subquery("arguments"), "the arguments"),
+        Relation(arguments(features).subquery("arguments"), "the arguments"),
         [],
         weights,
         predicted,
@@ -361,6 +361,19 @@ def predict_function(abilities: Abilities, blueprint: Blueprint, name: str, weig
         tuple(zip(predicted, types, strict=True)),
         query,
     )
+
+
+def arguments(features: Sequence[Feature]) -> exp.Select:
+    """The arguments of a function, as features read them."""
+    # DuckDB takes no column of an argument's name that is something else: that is first called otherwise.
+    given = {f"argument {place}": feature for place, feature in enumerate(features)}
+    read = [argument(feature, name) for name, feature in given.items()]
+    if not any(read):
+        return exp.select(*(exp.alias_(column(f.column), f.column, quoted=True) for f in features))
+    named = exp.select(*(exp.alias_(column(f.column), name, quoted=True) for name, f in given.items()))
+    values = [value or column(name) for name, value in zip(given, read, strict=True)]
+    aliased = [exp.alias_(value, f.column, quoted=True) for f, value in zip(features, values, strict=True)]
+    return exp.select(*aliased).from_(named.subquery("given"))
 
 
 @growing()

@@ -12,6 +12,7 @@ from selectron.blueprint import Specification
 from selectron.engines.base import Column, ColumnKind, Engine, Relation
 from selectron.errors import ColumnError, ConfigurationError, DataError
 from selectron.features.encoding import Encoding, find_column
+from selectron.features.fitting import fitted, read_as
 from selectron.features.kinds import BOUND
 from selectron.features.learn import resolve_columns, unusable_target
 from selectron.features.rows import HELD_OUT, Split, arranged_rows, usable
@@ -30,6 +31,7 @@ __all__ = [
     "needed_columns",
     "resolve_validation",
     "split_of",
+    "training_rows",
 ]
 
 # Stands for a held-out data frame in a stored specification: it cannot be read again.
@@ -108,7 +110,16 @@ def needed_columns(specification: Specification, encoding: Encoding) -> list[str
     return list(dict.fromkeys([*names, *(name for name in others if name is not None)]))
 
 
-def split_of(engine: Engine, specification: Specification) -> Split:
+def training_rows(
+    engine: Engine, specification: Specification, encoding: Encoding, relation: Relation
+) -> Relation:
+    """A relation as the model and its training read it: weights are numbers, as booleans are 1 and 0."""
+    read = fitted(relation, engine.columns(relation), encoding, target=True)
+    weight = specification.training.row_weight
+    return read if weight is None else read_as(read, engine.columns(read), {weight: ColumnKind.NUMBER})
+
+
+def split_of(engine: Engine, specification: Specification, encoding: Encoding) -> Split:
     """Which rows are held out, found again from a specification.
 
     Raises
@@ -123,7 +134,9 @@ def split_of(engine: Engine, specification: Specification) -> Split:
             "The held-out rows were a data frame, which is not in the database.",
             hint="Evaluate on a table, or train anew.",
         )
-    relation = engine.relation(source) if source is not None else None
+    relation = None
+    if source is not None:
+        relation = training_rows(engine, specification, encoding, engine.relation(source))
     held_out = 0 if relation or options.validation_column else specification.plan.held_out_rows
     return Split(options.seed, held_out, options.validation_column, relation)
 

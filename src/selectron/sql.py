@@ -13,6 +13,7 @@ from typing import Final
 from sqlglot import exp
 
 __all__ = [
+    "MOMENT",
     "balanced",
     "call",
     "case",
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 
+# The mark of a cast to text whose value is a date or a timestamp; what it is of the two.
+MOMENT: Final = "moment"
 LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 

@@ -8,7 +8,7 @@ import pytest
 from sqlglot import exp
 
 from selectron.engines.duckdb import DuckDB
-from selectron.errors import ConfigurationError, TargetError
+from selectron.errors import TargetError
 from selectron.features import ClassTarget, FeatureOptions, NumberTarget, Task, learn
 from selectron.sql import column, number
 
@@ -140,7 +140,6 @@ def test_several_numbers_are_predicted_together() -> None:
         ("NULL::DOUBLE", Task.AUTO, TargetError, "'y' of the query is NULL in all 12 rows"),
         ("7.5", Task.REGRESSION, TargetError, "is 7.5 in all 12 rows"),
         ("'k' || i", Task.REGRESSION, TargetError, "'y' is of type VARCHAR"),
-        ("i % 2 = 0", Task.REGRESSION, ConfigurationError, "'y' is boolean. Say task='classification'"),
         ("DATE '2024-01-01' + i::INT", Task.REGRESSION, TargetError, "'y' is of type DATE"),
         (
             "CASE WHEN i < 2 THEN 'nan'::DOUBLE ELSE i END",
@@ -156,6 +155,10 @@ def test_several_numbers_are_predicted_together() -> None:
 def test_what_cannot_be_learned(value: str, task: Task, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         learned(value, task=task)
+
+
+def test_booleans_as_numbers() -> None:
+    assert learned("i % 2 = 0", task=Task.REGRESSION) == NumberTarget(("y",), (0.5,), (0.5,))
 
 
 def test_too_many_classes() -> None:

@@ -53,13 +53,13 @@ class ColumnKind(StrEnum):
 class Column:
     """A column of a relation: its name, its kind, and the engine's name of its type.
 
-    `is_numeric` is false where the engine does not cast its values to numbers, as booleans in some.
+    `is_zoned` says that its values are moments with a time zone, whose text is that of the session's zone.
     """
 
     name: str
     kind: ColumnKind
     type: str
-    is_numeric: bool = True
+    is_zoned: bool = False
 
 
 @dataclass(frozen=True)

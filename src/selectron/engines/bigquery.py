@@ -63,7 +63,7 @@ from selectron.engines.base import (
     Row,
     SqlFunction,
 )
-from selectron.engines.queries import is_written, query_relation
+from selectron.engines.queries import apart, is_written, named, query_relation
 from selectron.errors import ColumnError, DataError, EngineError
 from selectron.sql import call, case, growing, number
 
@@ -232,7 +232,7 @@ def everywhere(node: exp.Expr) -> exp.Expr:
 
 def adapted(statement: exp.Expr, parameters: Sequence[object] = ()) -> exp.Expr:
     """A copy with names that BigQuery takes, and values in the place of placeholders."""
-    statement = statement.copy()
+    statement = apart(statement).copy()
     unordered: list[exp.Window] = []
     for node in statement.walk(prune=is_written):
         if isinstance(node, exp.Identifier):
@@ -501,10 +501,7 @@ class BigQuery(NoFunctions):
                     hint="Name each column once, with AS in the query.",
                 )
             seen.add(name.casefold())
-        return [
-            Column(name, KINDS.get(type_, ColumnKind.OTHER), type_, type_ != "BOOL")
-            for name, type_ in described
-        ]
+        return [Column(name, KINDS.get(type_, ColumnKind.OTHER), type_) for name, type_ in described]
 
     def relation(self, source: object) -> Relation:
         """A table or view, ``table``, ``dataset.table`` or ``project.dataset.table``, or a query.
@@ -527,7 +524,7 @@ class BigQuery(NoFunctions):
             parts = [exp.to_identifier(part, quoted=True) for part in name.split(".")]
             table, *above = reversed(parts)
             names = dict(zip(("db", "catalog"), above, strict=False))
-            return Relation(exp.Table(this=table, **names), f"table {name!r}")
+            return Relation(named(exp.Table(this=table, **names)), f"table {name!r}")
         query = query_relation(text, self.dialect, QUERY_WORDS)
         if query is not None:
             return query

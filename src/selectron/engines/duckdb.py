@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import duckdb
 from sqlglot import exp
@@ -24,9 +26,9 @@ from selectron.engines.base import (
     SqlFunction,
 )
 from selectron.engines.files import READERS, reader_of, register_frame
-from selectron.engines.queries import query_relation
+from selectron.engines.queries import apart, named, query_relation
 from selectron.errors import ColumnError, DataError, EngineError
-from selectron.sql import column, encodable, folded, growing
+from selectron.sql import call, case, column, encodable, folded, growing, integer
 
 __all__ = ["DuckDB"]
 
@@ -46,6 +48,7 @@ NUMBERS: Final = frozenset(
         "DOUBLE",
     ]
 )
+ZONED: Final = "TIMESTAMP WITH TIME ZONE"
 KINDS: Final = {
     "BOOLEAN": ColumnKind.BOOLEAN,
     "VARCHAR": ColumnKind.TEXT,
@@ -55,11 +58,14 @@ KINDS: Final = {
     "TIMESTAMP_S": ColumnKind.TIMESTAMP,
     "TIMESTAMP_MS": ColumnKind.TIMESTAMP,
     "TIMESTAMP_NS": ColumnKind.TIMESTAMP,
-    "TIMESTAMP WITH TIME ZONE": ColumnKind.TIMESTAMP,
+    ZONED: ColumnKind.TIMESTAMP,
     **dict.fromkeys(NUMBERS, ColumnKind.NUMBER),
 }
 
 QUERY_WORDS: Final = ("select", "with", "from", "values", "(")
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# More microseconds than Python's calendar has.
+BEYOND: Final = 2**62
 
 
 class DuckDB(NoFunctions):
@@ -122,17 +128,47 @@ class DuckDB(NoFunctions):
     @growing()
     def sql(self, statement: exp.Expr, *, pretty: bool = False) -> str:
         """The statement as DuckDB text, identifiers quoted."""
-        return statement.sql(dialect=self.dialect, identify=True, pretty=pretty, comments=pretty)
+        return apart(statement).sql(dialect=self.dialect, identify=True, pretty=pretty, comments=pretty)
 
     def run(self, statement: exp.Expr, parameters: Sequence[object] = ()) -> None:
         """Execute a statement whose result does not matter."""
         # Printing in place, without a copy first: a statement that is run is not used again.
-        text = statement.sql(dialect=self.dialect, identify=True, comments=False, copy=False)
+        text = apart(statement).sql(dialect=self.dialect, identify=True, comments=False, copy=False)
         self.execute(text, parameters)
 
     def rows(self, statement: exp.Expr, parameters: Sequence[object] = ()) -> list[Row]:
         """Execute a query and fetch all its rows."""
-        return self.fetched(self.sql(statement), parameters)
+        result = self.execute(self.sql(statement), parameters)
+        zoned = [place for place, own in enumerate(result.description or ()) if str(own[1]) == ZONED]
+        if zoned and isinstance(statement, exp.Query):
+            return self.zoned_rows(statement, parameters, len(result.description), zoned)
+        with translated():
+            rows: list[Row] = result.fetchall()
+        return rows
+
+    def zoned_rows(
+        self, query: exp.Query, parameters: Sequence[object], width: int, zoned: Sequence[int]
+    ) -> list[Row]:
+        """The rows of a query with moments of a time zone in some places, as Python's in the session's zone.
+
+        DuckDB makes such moments with a library that may not be there, so that numbers are fetched.
+        """
+        names = [f"column {place}" for place in range(width)]
+        values = [
+            microseconds(column(name)) if place in zoned else column(name) for place, name in enumerate(names)
+        ]
+        alias = exp.TableAlias(
+            this=exp.to_identifier("fetched"),
+            columns=[exp.to_identifier(name, quoted=True) for name in names],
+        )
+        source = exp.Subquery(this=query.copy(), alias=alias)
+        found = self.fetched(self.sql(exp.Select(expressions=values).from_(source)), parameters)
+        (name,) = self.first("SELECT current_setting('TimeZone')") or ("UTC",)
+        zone = zone_of(str(name))
+        return [
+            tuple(moment(value, zone) if place in zoned else value for place, value in enumerate(row))
+            for row in found
+        ]
 
     def execute(self, text: str, parameters: Sequence[object] = ()) -> duckdb.DuckDBPyConnection:
         """Execute SQL text; DuckDB's own errors become ours."""
@@ -248,7 +284,7 @@ class DuckDB(NoFunctions):
             described = self.rows(exp.Describe(this=query.copy()))
         except EngineError as error:
             raise DataError(f"{relation.label} cannot be read: {error.problem}") from error
-        columns = [Column(str(name), kind_of(str(type_)), str(type_)) for name, type_, *_ in described]
+        columns = [column_of(str(name), str(type_)) for name, type_, *_ in described]
         seen: set[str] = set()
         for own in columns:
             # DuckDB's identifiers ignore the case of ASCII letters, so "a" and "A" are one column to it.
@@ -282,7 +318,7 @@ class DuckDB(NoFunctions):
             text = source.strip()
             table = self.table(text)
             if table is not None:
-                return Relation(table, f"table {text!r}")
+                return Relation(named(table), f"table {text!r}")
             if reader_of(text):
                 return self.file(text)
             query = query_relation(text, self.dialect, QUERY_WORDS)
@@ -395,6 +431,37 @@ class DuckDB(NoFunctions):
         return Relation(exp.table_(name, quoted=True), f"the {type(frame).__name__}")
 
 
+def microseconds(value: exp.Expr) -> exp.Expr:
+    """Microseconds since 1970; those of infinite moments are beyond Python's calendar."""
+    later = exp.GT(
+        this=value.copy(), expression=exp.cast(exp.Literal.string("1970-01-01 00:00:00+00"), "timestamptz")
+    )
+    return case(
+        (exp.Is(this=value.copy(), expression=exp.Null()), exp.Null()),
+        (call("isfinite", value.copy()), call("epoch_us", value.copy())),
+        (later, integer(BEYOND)),
+        default=integer(-BEYOND),
+    )
+
+
+def moment(since: int | None, zone: tzinfo) -> datetime | None:
+    """A moment of so many microseconds since 1970; the calendar's last or first if it has none."""
+    if since is None:
+        return None
+    try:
+        return (EPOCH + timedelta(microseconds=since)).astimezone(zone)
+    except OverflowError:
+        return (datetime.max if since > 0 else datetime.min).replace(tzinfo=UTC)
+
+
+def zone_of(name: str) -> tzinfo:
+    """A time zone by its name; UTC if this machine does not know it."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return UTC
+
+
 def open_connection(path: str, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     """Open a database file, with messages that say what to do."""
     try:
@@ -421,6 +488,10 @@ def open_connection(path: str, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         ) from error
     except duckdb.Error as error:
         raise EngineError(f"Database {path!r} cannot be opened: {first_line(error)}") from error
+
+
+def column_of(name: str, type_: str) -> Column:
+    return Column(name, kind_of(type_), type_, type_ == ZONED)
 
 
 def kind_of(type_: str) -> ColumnKind:
@@ -460,6 +531,12 @@ def translate(error: duckdb.Error) -> EngineError:
     if "read-only" in text:
         return EngineError(
             "The database is read-only.", hint="Open it with the right to write, or use a copy."
+        )
+    if "'pytz'" in text:
+        return EngineError(
+            "DuckDB reads moments with a time zone inside lists or structures by a library that is not "
+            "installed: pytz.",
+            hint="Install pytz, or leave such columns out in a query.",
         )
     return EngineError(f"DuckDB refused: {text}")
 

@@ -31,11 +31,11 @@ from selectron.engines.base import (
     Vectors,
 )
 from selectron.engines.files import is_file, rows_of
-from selectron.engines.queries import AsWritten, query_relation
+from selectron.engines.queries import AsWritten, apart, named, query_relation
 from selectron.engines.tables import SchemaTables
 from selectron.errors import ColumnError, DataError, EngineError
 from selectron.repeated import PRINTED
-from selectron.sql import call, cast, growing, number
+from selectron.sql import MOMENT, call, case, cast, growing, number
 
 __all__ = ["Postgres"]
 
@@ -62,6 +62,26 @@ def moment(arguments: list[Expression]) -> Expression:
     (value,) = arguments
     seconds = call("floor", exp.Extract(this=exp.var("epoch"), expression=value))
     return exp.AtTimeZone(this=call("to_timestamp", seconds), zone=exp.Literal.string("UTC"))
+
+
+def written_moment(value: Expression, kind: ColumnKind) -> Expression:
+    """A date or a timestamp as text in ISO's form, which a cast only gives where DateStyle says so."""
+    form, fraction = "YYYY-MM-DD", ""
+    # Given a date, to_char would take it as midnight in the session's time zone.
+    plain = cast(value.copy(), "timestamp") if kind is ColumnKind.DATE else value.copy()
+    if kind is ColumnKind.TIMESTAMP:
+        form, fraction = "YYYY-MM-DD HH24:MI:SS", ".US"
+    text: Expression = call("to_char", plain, exp.Literal.string(form))
+    if fraction:
+        after = call("to_char", plain.copy(), exp.Literal.string(fraction))
+        text = exp.DPipe(this=text, expression=call("rtrim", after, exp.Literal.string("0.")))
+    # Of those that are infinite or before Christ, to_char does not say it.
+    start, end = (cast(exp.Literal.string(bound), "date") for bound in ("0001-01-01", "infinity"))
+    usual = exp.And(
+        this=exp.GTE(this=value.copy(), expression=start),
+        expression=exp.LT(this=value.copy(), expression=end),
+    )
+    return case((usual, text), default=exp.Cast(this=value.copy(), to=exp.DataType.build("text")))
 
 
 # Functions that are called otherwise here. Fields of a moment are all that is asked of one.
@@ -122,6 +142,9 @@ class Spelling(PostgresDialect):
             return self.func("SQRT", call("greatest", expression.this, number(0.0)))
 
         def cast_sql(self, expression: exp.Cast, safe_prefix: str | None = None) -> str:
+            kind = expression.meta.get(MOMENT)
+            if kind is not None:
+                return self.sql(written_moment(expression.this, kind))
             if expression.to.this is exp.DataType.Type.BOOLEAN:
                 # There is no cast from numbers. As text, false is 'false' or a zero, such as 0.00 or -0.
                 value = call("btrim", cast(expression.this, "text"), exp.Literal.string("-0."))
@@ -226,7 +249,7 @@ class Postgres(SchemaTables, NoFunctions):
             If an identifier is longer than the server takes.
         """
         # Functions as they are written: quoted, their case counts.
-        return statement.sql(
+        return apart(statement).sql(
             dialect=Spelling, identify=True, pretty=pretty, comments=pretty, normalize_functions=False
         )
 
@@ -236,7 +259,10 @@ class Postgres(SchemaTables, NoFunctions):
 
     def rows(self, statement: exp.Expr, parameters: Sequence[object] = ()) -> list[Row]:
         """Execute a query and fetch all its rows."""
-        return self.execute(self.sql(statement), parameters).fetchall()
+        cursor = self.execute(self.sql(statement), parameters)
+        # Days that Python's calendar lacks are refused here.
+        with self.translated():
+            return cursor.fetchall()
 
     def first(self, text: str, parameters: Sequence[object] | Mapping[str, object] = ()) -> Row | None:
         """The first row of a query."""
@@ -329,7 +355,8 @@ class Postgres(SchemaTables, NoFunctions):
 
     def named_rows(self, statement: exp.Expr) -> tuple[list[str], list[Row]]:
         cursor = self.execute(self.sql(statement))
-        return [column.name for column in cursor.description or ()], cursor.fetchall()
+        with self.translated():
+            return [column.name for column in cursor.description or ()], cursor.fetchall()
 
     # Relations --------------------------------------------------------------------------------
 
@@ -358,8 +385,7 @@ class Postgres(SchemaTables, NoFunctions):
                 )
             name, is_enum = types[column.type_code]
             kind = ColumnKind.TEXT if is_enum else KINDS.get(name, ColumnKind.OTHER)
-            is_numeric = kind is not ColumnKind.BOOLEAN
-            columns.append(Column(column.name, kind, NAMES.get(name, name), is_numeric))
+            columns.append(Column(column.name, kind, NAMES.get(name, name), name == "timestamptz"))
         return columns
 
     def type_names(self, codes: Sequence[int]) -> dict[int, tuple[str, bool]]:
@@ -382,7 +408,7 @@ class Postgres(SchemaTables, NoFunctions):
             text = source.strip()
             table = self.table(text)
             if table is not None:
-                return Relation(table, f"table {text!r}")
+                return Relation(named(table), f"table {text!r}")
             query = query_relation(text, self.dialect, QUERY_WORDS)
             if query is not None:
                 return query

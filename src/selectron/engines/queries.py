@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import sqlglot
@@ -13,11 +15,19 @@ from sqlglot.tokenizer_core import Token, TokenType
 
 from selectron.engines.base import Relation
 from selectron.errors import DataError, EngineError
+from selectron.sql import folded
 
-__all__ = ["AsWritten", "is_written", "query_relation", "refuse_compiled"]
+__all__ = ["AsWritten", "apart", "is_written", "named", "query_relation", "refuse_compiled"]
 
 # The key under which a query keeps its text.
 WRITTEN: Final = "written"
+# The mark of a table that a user named.
+NAMED: Final = "named"
+# What tables and WITH queries are below of.
+AROUND: Final = (
+    *(exp.Query, exp.From, exp.Join, exp.Lateral, exp.With, exp.CTE, exp.Paren),
+    *(exp.Create, exp.Insert, exp.Copy, exp.Describe, exp.Export),
+)
 # What may stand before a query, and its first word.
 START: Final = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)*([A-Za-z]+|\()?", re.DOTALL)
 
@@ -69,6 +79,72 @@ def query_relation(text: str, dialect: str, words: tuple[str, ...]) -> Relation 
 def is_written(node: exp.Expr) -> bool:
     """Whether a node is a query that a user wrote."""
     return isinstance(node, exp.Query) and WRITTEN in node.meta
+
+
+def named(table: exp.Table) -> exp.Table:
+    """A table that a user named, marked as such."""
+    table.meta[NAMED] = True
+    return table
+
+
+def apart(statement: exp.Expr) -> exp.Expr:
+    """A statement whose WITH queries are called otherwise than the tables that users named, or their queries.
+
+    A WITH query is read in the place of a table of its name: by those after it, and by itself and all others
+    too on SQLite, or where they are recursive.
+
+    >>> rows = query_relation("SELECT * FROM r", "duckdb", ("select",)).source
+    >>> query = exp.select("*").from_("r").with_("r", as_=exp.select("*").from_(rows))
+    >>> apart(query).sql("duckdb")
+    'WITH r_2 AS (SELECT * FROM (SELECT * FROM r) AS source) SELECT * FROM r_2 AS r'
+    """
+    tables, ours = set[str](), set[str]()
+    for node in statement.walk(prune=lambda node: is_written(node) or not isinstance(node, AROUND)):
+        if is_written(node):
+            tables.update(folded(table.name) for table in node.find_all(exp.Table) if not table.db)
+        elif isinstance(node, exp.Table) and NAMED in node.meta and not node.db:
+            tables.add(folded(node.name))
+        elif isinstance(node, exp.CTE):
+            ours.add(folded(node.alias))
+    clashing = tables & ours
+    if not clashing:
+        return statement
+    names: dict[str, str] = {}
+    for name in clashing:
+        free = (f"{name}_{count}" for count in itertools.count(2))
+        names[name] = next(one for one in free if one not in tables | ours)
+    statement = statement.copy()
+    nodes = list(statement.walk(prune=is_written))
+    for node in nodes:
+        if (
+            isinstance(node, exp.Table)
+            and NAMED not in node.meta
+            and not node.db
+            and folded(node.name) in names
+        ) and is_hidden(node):
+            if not node.alias:
+                # Columns are qualified by it.
+                node.set("alias", exp.TableAlias(this=node.this.copy()))
+            rename(node.this, names)
+    for node in nodes:
+        if isinstance(node, exp.CTE) and folded(node.alias) in names:
+            rename(node.args["alias"].this, names)
+    return statement
+
+
+def rename(name: exp.Identifier, names: Mapping[str, str]) -> None:
+    name.set("this", names[folded(name.this)])
+
+
+def is_hidden(table: exp.Table) -> bool:
+    """Whether a WITH query that a table's node is below of has its name."""
+    above = table.parent
+    while above is not None:
+        with_ = above.args.get("with_")
+        if with_ is not None and any(folded(cte.alias) == folded(table.name) for cte in with_.expressions):
+            return True
+        above = above.parent
+    return False
 
 
 def between(text: str, tokens: list[Token]) -> str:

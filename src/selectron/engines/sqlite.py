@@ -33,7 +33,7 @@ from selectron.engines.base import (
     Row,
 )
 from selectron.engines.files import is_file, rows_of
-from selectron.engines.queries import AsWritten, query_relation
+from selectron.engines.queries import AsWritten, apart, named, query_relation
 from selectron.engines.tables import SchemaTables
 from selectron.errors import ColumnError, DataError, EngineError
 from selectron.sql import call, cast, folded, growing
@@ -47,9 +47,6 @@ QUERY_WORDS: Final = ("select", "with", "values", "(")
 AFFINITIES: Final = frozenset({"", "TEXT", "NUM", "REAL", "INT", "BLOB"})
 # Words, and a size.
 PLAIN_TYPE: Final = re.compile(r"[A-Za-z_][\w ]*(\([\d ]+(,[\d ]+)?\))?")
-
-# The mark of a table that a user named.
-NAMED: Final = "named"
 
 # ----------------------------------------------------------------------------------------- spelling
 
@@ -151,13 +148,6 @@ class Spelling(SQLiteDialect):
                 return super(SQLiteGenerator, self).cast_sql(expression, safe_prefix)
             return super().cast_sql(expression, safe_prefix)
 
-        def table_sql(self, expression: exp.Table, sep: str = " AS ") -> str:
-            # Elsewhere a WITH query does not see itself or later ones, and a table of its name is read.
-            if NAMED in expression.meta and is_hidden(expression):
-                expression = expression.copy()
-                expression.set("db", exp.to_identifier("main", quoted=True))
-            return super().table_sql(expression, sep)
-
         def values_sql(self, expression: exp.Values, values_as_table: bool = True) -> str:
             alias = expression.args.get("alias")
             if alias is None or not alias.columns:
@@ -168,17 +158,6 @@ class Spelling(SQLiteDialect):
                 f"column{place} AS {self.sql(name)}" for place, name in enumerate(alias.columns, start=1)
             )
             return f"(SELECT {names} FROM (VALUES {rows})) AS {self.sql(alias.this)}"
-
-
-def is_hidden(table: exp.Table) -> bool:
-    """Whether a WITH query that a table's node is in has one of its name."""
-    above = table.parent
-    while above is not None:
-        with_ = above.args.get("with_")
-        if with_ is not None and any(folded(cte.alias) == folded(table.name) for cte in with_.expressions):
-            return True
-        above = above.parent
-    return False
 
 
 class Deviation:
@@ -308,7 +287,7 @@ class SQLite(SchemaTables, NoSqlFunctions):
     @growing()
     def sql(self, statement: exp.Expr, *, pretty: bool = False) -> str:
         """The statement as SQLite text, identifiers quoted."""
-        return statement.sql(dialect=Spelling, identify=True, pretty=pretty, comments=pretty)
+        return apart(statement).sql(dialect=Spelling, identify=True, pretty=pretty, comments=pretty)
 
     def run(self, statement: exp.Expr, parameters: Sequence[object] = ()) -> None:
         """Execute a statement whose result does not matter."""
@@ -506,9 +485,7 @@ class SQLite(SchemaTables, NoSqlFunctions):
                 [text],
             ).fetchone()
             if table is not None:
-                named = exp.table_(table[0], quoted=True)
-                named.meta[NAMED] = True
-                return Relation(named, f"table {text!r}")
+                return Relation(named(exp.table_(table[0], quoted=True)), f"table {text!r}")
             query = query_relation(text, self.dialect, QUERY_WORDS)
             if query is not None:
                 return query

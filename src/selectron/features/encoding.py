@@ -119,12 +119,6 @@ class Encoding:
             column = found[name]
             if column is None:
                 continue
-            is_number = isinstance(role, (NumberFeature, NumberTarget))
-            if is_number and not column.is_numeric:
-                raise ColumnError(
-                    f"Column {name!r} of {label} is of type {column.type}; the model needs a number.",
-                    hint="Make it one in a query: CASE WHEN ... THEN 1 ELSE 0 END.",
-                )
             if column.kind not in role.accepts:
                 wanted_kinds = " or ".join(sorted(role.accepts))
                 raise ColumnError(

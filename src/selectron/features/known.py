@@ -14,18 +14,22 @@ from typing import Final
 
 from sqlglot import exp
 
-from selectron.engines.base import ColumnKind
-from selectron.sql import case, cast, column, double, number, text
+from selectron.engines.base import Column, ColumnKind
+from selectron.sql import MOMENT, call, case, cast, column, double, number, text
 
 __all__ = [
     "ACCEPTED",
     "EXACT",
+    "MOMENTS",
     "NUMERIC",
+    "UTC",
     "Known",
     "as_text",
     "is_null",
     "is_number",
+    "moment_text",
     "numbers_of",
+    "text_of",
     "truth_number",
 ]
 
@@ -36,7 +40,8 @@ EXACT: Final = 2.0**53
 TRUTHS: Final = {"true": 1.0, "t": 1.0, "1": 1.0, "false": 0.0, "f": 0.0, "0": 0.0}
 
 NUMERIC: Final = frozenset({ColumnKind.NUMBER, ColumnKind.BOOLEAN})
-DATED: Final = frozenset({ColumnKind.DATE, ColumnKind.TIMESTAMP, ColumnKind.TEXT})
+MOMENTS: Final = frozenset({ColumnKind.DATE, ColumnKind.TIMESTAMP})
+DATED: Final = MOMENTS | {ColumnKind.TEXT}
 ANY: Final = frozenset(ColumnKind) - {ColumnKind.OTHER}
 # Kinds of columns that can stand in for one of a kind. OTHER is that of a model whose version kept none.
 ACCEPTED: Final = {
@@ -49,9 +54,37 @@ ACCEPTED: Final = {
 }
 
 
+# What engines write behind a moment in UTC.
+UTC: Final = "+00"
+
+
 def as_text(name: str) -> Expression:
-    """A column's value as text, the form in which categories and classes are kept."""
+    """A column's value as text, the form in which categories and classes are kept.
+
+    Of a date or a timestamp, that is a text of the session's: :func:`text_of` is the same for every reader.
+    """
     return cast(column(name), "text")
+
+
+def text_of(own: Column) -> Expression:
+    """A column's value as text, the same in every session."""
+    return moment_text(column(own.name), own) if own.kind in MOMENTS else as_text(own.name)
+
+
+def moment_text(value: Expression, own: Column) -> Expression:
+    """A moment of a column's type as text in ISO's form: in UTC, if it has a time zone.
+
+    >>> moment_text(column("t"), Column("t", ColumnKind.TIMESTAMP, "TIMESTAMP")).sql()
+    'CAST("t" AS TEXT)'
+    """
+    if not own.is_zoned:
+        written = cast(value, "text")
+        written.meta[MOMENT] = own.kind
+        return written
+    plain = exp.AtTimeZone(this=value.copy(), zone=text("UTC"))
+    finite = moment_text(plain, Column(own.name, own.kind, own.type))
+    marked = exp.DPipe(this=finite, expression=text(UTC))
+    return case((call("isfinite", value.copy()), marked), default=cast(value, "text"))
 
 
 def truth_number(name: str) -> Expression:

@@ -24,12 +24,12 @@ from selectron.features.kinds import (
     TimeFeature,
     days_since_1970,
 )
-from selectron.features.known import as_text, numbers_of, truth_number
+from selectron.features.known import MOMENTS, NUMERIC, as_text, numbers_of, truth_number
 from selectron.features.options import FeatureOptions
 from selectron.features.targets import ClassTarget, NumberTarget, Target
 from selectron.sql import column, double, folded, growing, number, quotient
 
-__all__ = ["Task", "learn", "resolve_columns"]
+__all__ = ["Task", "learn", "reading", "resolve_columns"]
 
 Expression = exp.Expr
 
@@ -126,7 +126,13 @@ def learn(
     notes: list[str] = []
     source = Source(engine, relation, where)
     # Columns of types that have no place in a network were not taken along.
-    known = [c for c in [*features, *targets] if c.kind is not ColumnKind.OTHER]
+    read = reading(columns, targets, options, task)
+    # Moments that are categories are texts.
+    known = [
+        replace(c, kind=ColumnKind.TEXT) if read.get(c.name) in MOMENTS else c
+        for c in [*features, *targets]
+        if c.kind is not ColumnKind.OTHER
+    ]
     measured = measure(source, known)
     if weight is not None:
         measured = weigh(source, known, measured, weight)
@@ -144,6 +150,23 @@ def learn(
             f"{relation.label} has no column left to learn from.", hint=" ".join(notes) or "Include one."
         )
     return Encoding(tuple(learned), learned_target, tuple(notes))
+
+
+def reading(
+    columns: Sequence[Column], targets: Sequence[Column], options: FeatureOptions, task: Task
+) -> dict[str, ColumnKind]:
+    """What is read of training rows as another kind than it is, as :func:`~.fitting.read_as` takes it.
+
+    Booleans to predict as numbers are 1 and 0; moments that are categories or classes are texts.
+    """
+    is_regression = task is Task.REGRESSION or (task is Task.AUTO and len(targets) > 1)
+    treated = found_columns(columns, [*options.categorical, *options.embed]).values()
+    categories = [own for own in treated if own is not None]
+    if is_regression:
+        kinds = {own.name: ColumnKind.NUMBER for own in targets if own.kind is ColumnKind.BOOLEAN}
+    else:
+        kinds, categories = {}, [*categories, *targets]
+    return kinds | {own.name: own.kind for own in categories if own.kind in MOMENTS}
 
 
 @dataclass(frozen=True)
@@ -265,7 +288,7 @@ def check_options(chosen: Sequence[Column], options: FeatureOptions, label: str)
 
 def as_number(source: Column) -> Expression:
     """A column as the number that is measured of it: days since 1970 for dates."""
-    if source.kind in (ColumnKind.DATE, ColumnKind.TIMESTAMP):
+    if source.kind in MOMENTS:
         return days_since_1970(source.name)
     if source.kind is ColumnKind.BOOLEAN:
         return truth_number(source.name)
@@ -584,13 +607,11 @@ def learn_numbers(
     centers, scales = [], []
     for target in targets:
         found = measurements.of[target.name]
-        if target.kind not in (ColumnKind.NUMBER, ColumnKind.BOOLEAN):
+        if target.kind not in NUMERIC:
             raise TargetError(
                 f"Target {target.name!r} is of type {target.type}, and regression needs numbers.",
                 hint="Say task='classification', or name a column of numbers.",
             )
-        if target.kind is ColumnKind.BOOLEAN:
-            raise ConfigurationError(f"Target {target.name!r} is boolean.", hint="Say task='classification'.")
         if found.unusable:
             raise unusable_target(source.relation.label, target.name, found.unusable)
         if found.least == found.greatest and options.target_scaling != "none":

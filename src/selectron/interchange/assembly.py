@@ -10,7 +10,9 @@ import numpy as np
 
 from selectron.engines.base import Column, ColumnKind, Engine, Relation
 from selectron.errors import ColumnError
+from selectron.features.fitting import read_as
 from selectron.features.kinds import BOUND, BooleanFeature, CategoryFeature, Feature, NumberFeature
+from selectron.features.known import MOMENTS
 from selectron.features.learn import Measured, Source, measure, resolve_columns
 from selectron.features.unseen import refuse_unseen
 from selectron.interchange.labels import texts_of
@@ -130,7 +132,8 @@ def assemble(
     matrix = np.vstack([block.matrix for block in blocks])
     known = tuple(own.name for own in wanted if any(own.name in one.known for one in linear(inputs)))
     features = tuple(block.feature for block in blocks)
-    refuse_unseen(engine, relation, features, known)
+    categories = {own.name: own.kind for own in wanted if own.kind in MOMENTS}
+    refuse_unseen(engine, read_as(relation, columns, categories), features, known)
     return Assembled(features, matrix, offset, tuple(complete), known)
 
 

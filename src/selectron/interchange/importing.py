@@ -35,6 +35,7 @@ from selectron.preparation import (
     held_out_rows,
     needed_columns,
     resolve_validation,
+    training_rows,
 )
 from selectron.program.operations import Array
 from selectron.training.losses import Loss
@@ -156,7 +157,6 @@ def imported(
     )
 
     required = [own.name for own in targets]
-    held_count, left_out = held_out_rows(engine, relation, required, held.fraction)
     specification = Specification(
         source=str(table) if isinstance(table, (str, Path)) else None,
         target=tuple(required),
@@ -171,8 +171,13 @@ def imported(
         steps=steps,
     )
     needed = needed_columns(specification, encoding)
-    split = Split(training.seed, held_count, held.column, held.relation)
-    counts = arrange(engine, relation, needed, required, split)
+    rows, held_rows = (
+        own and training_rows(engine, specification, encoding, own) for own in (relation, held.relation)
+    )
+    assert rows is not None
+    held_count, left_out = held_out_rows(engine, rows, required, held.fraction)
+    split = Split(training.seed, held_count, held.column, held_rows)
+    counts = arrange(engine, rows, needed, required, split)
     check_targets(engine, arranged(engine, relation), target)
     if training.row_weight is not None:
         check_weights(

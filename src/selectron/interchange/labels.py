@@ -10,7 +10,7 @@ from sqlglot import exp
 
 from selectron.engines.base import Column, ColumnKind, Engine, Relation
 from selectron.errors import ColumnError, SelectronError
-from selectron.features.known import as_text
+from selectron.features.known import MOMENTS, moment_text, text_of
 from selectron.sql import column, integer, number, text
 
 __all__ = ["texts_of"]
@@ -33,7 +33,7 @@ def texts_of(engine: Engine, relation: Relation, own: Column, values: Sequence[A
     if own.kind is ColumnKind.TEXT:
         texts = [value if isinstance(value, str) else str(value) for value in values]
     else:
-        any_text = exp.Anonymous(this="any_value", expressions=[as_text(own.name)])
+        any_text = exp.Anonymous(this="any_value", expressions=[text_of(own)])
         query = exp.select(column(own.name), any_text).from_(relation.source.copy())
         found = engine.rows(query.group_by(column(own.name)).limit(MOST))
         held = [(value, str(text_)) for value, text_ in found if text_ is not None]
@@ -66,9 +66,10 @@ def asked(engine: Engine, relation: Relation, own: Column, value: Any) -> str:
         literal = text(str(value))
     else:
         raise unfit(relation, own, value)
-    cast = exp.cast(exp.cast(literal, own.type, dialect="duckdb"), "text")
+    value_there = exp.cast(literal, own.type, dialect="duckdb")
+    as_text = moment_text(value_there, own) if own.kind in MOMENTS else exp.cast(value_there, "text")
     try:
-        found = engine.rows(exp.select(cast))[0][0]
+        found = engine.rows(exp.select(as_text))[0][0]
     except SelectronError:
         raise unfit(relation, own, value) from None
     return str(found)

@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from selectron.engines.base import Column, ColumnKind, Engine, Relation
 from selectron.errors import ConfigurationError, TargetError
-from selectron.features.known import as_text
+from selectron.features.known import NUMERIC, text_of
 from selectron.features.learn import Task
 from selectron.features.targets import ClassTarget, NumberTarget
 from selectron.interchange.described import SIGMOID, SOFTMAX, Described, Layer
@@ -90,9 +90,10 @@ def class_target(
             f"Target {target.name!r} is of type {target.type}, which cannot be predicted.",
             hint="Use numbers, text, booleans or dates.",
         )
-    query = exp.select(as_text(target.name), exp.Count(this=exp.Star())).from_(relation.source.copy())
+    label = text_of(target)
+    query = exp.select(label, exp.Count(this=exp.Star())).from_(relation.source.copy())
     present = exp.Not(this=exp.Is(this=column(target.name), expression=exp.Null()))
-    found = engine.rows(query.where(present).group_by(as_text(target.name)).order_by(as_text(target.name)))
+    found = engine.rows(query.where(present).group_by(label.copy()).order_by(label.copy()))
     counts = {str(text): int(number) for text, number in found}
     if given is None:
         if target.kind is ColumnKind.NUMBER:
@@ -137,7 +138,7 @@ def number_target(described: Described, targets: Sequence[Column]) -> NumberTarg
             hint="Name a column for each output.",
         )
     for target in targets:
-        if target.kind is not ColumnKind.NUMBER:
+        if target.kind not in NUMERIC:
             raise TargetError(
                 f"Target {target.name!r} is of type {target.type}, and the network predicts numbers.",
                 hint="Name a column of numbers, or say task='classification'.",

@@ -101,8 +101,12 @@ def part_of(exported: Exported, feature: Feature) -> Part:
     if isinstance(feature, NumberFeature):
         return number_part(exported, feature)
 
+    options = exported.blueprint.specification.features
+    refuses = feature.column in options.known
+
     def encoder(values: list[Any]) -> Any:
-        return preprocessing.OneHotEncoder(categories=[values], handle_unknown="ignore", sparse_output=False)
+        unknown = "error" if refuses else "ignore"
+        return preprocessing.OneHotEncoder(categories=[values], handle_unknown=unknown, sparse_output=False)
 
     if isinstance(feature, BooleanFeature):
         values: list[Any] = [False, True, None, float("nan")]
@@ -121,7 +125,7 @@ def part_of(exported: Exported, feature: Feature) -> Part:
             "gives.",
             hint="Say raw=False: the network then takes the features of model.encoded().",
         )
-    labels = category_values(exported, feature.column, feature.categories)
+    labels = category_values(exported, feature)
     order = list(range(len(labels)))
     is_number = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in labels)
     if is_number:
@@ -129,11 +133,13 @@ def part_of(exported: Exported, feature: Feature) -> Part:
         order.sort(key=lambda place: labels[place])
     missing: list[Any] = [float("nan")] if is_number else [None, float("nan")]
     indicator = isinstance(feature, CategoryFeature) and feature.indicator
-    values = [labels[place] for place in order] + (missing if indicator else [])
+    # A missing value is none of the categories that are refused, unless the column must be complete.
+    complete = options.nulls == "refuse" or feature.column in options.complete
+    values = [labels[place] for place in order] + (missing if indicator or (refuses and not complete) else [])
     units = len(labels) + 1 + indicator
     # A row that is no known category is "(other)": that unit is 1 less all that come out.
     matrix = np.zeros((len(values), units))
-    matrix[:, len(labels)] = -1.0
+    matrix[: len(values) if indicator else len(labels), len(labels)] = -1.0
     for row, place in enumerate(order):
         matrix[row, place] = 1.0
     if indicator:
@@ -168,9 +174,14 @@ def learned(transformer: Any, feature: NumberFeature) -> None:
     scaler.var_ = scaler.scale_**2
 
 
-def category_values(exported: Exported, name: str, categories: Sequence[str]) -> list[Any]:
+def category_values(exported: Exported, feature: CategoryFeature | EmbeddingFeature) -> list[Any]:
     """Categories as values of their column, as a data frame has them."""
+    name, categories = feature.column, feature.categories
     own = exported.columns.get(name)
+    if own is None and feature.known.numbers is not None:
+        # The rows were a data frame, or are gone.
+        is_truth = feature.kind is ColumnKind.BOOLEAN
+        return [bool(value) if is_truth else whole(value) for value in feature.known.numbers]
     if own is None or own.kind is ColumnKind.TEXT:
         return list(categories)
     if own.kind not in (ColumnKind.NUMBER, ColumnKind.BOOLEAN):
@@ -183,6 +194,11 @@ def category_values(exported: Exported, name: str, categories: Sequence[str]) ->
     if own.kind is ColumnKind.BOOLEAN:
         return [bool(value) for value in found]
     return [value if isinstance(value, int) else float(value) for value in found]
+
+
+def whole(value: float) -> int | float:
+    """A number as Python writes it, without a fraction if it has none."""
+    return int(value) if value.is_integer() else value
 
 
 def network(exported: Exported, layers: Sequence[Layer]) -> Any:

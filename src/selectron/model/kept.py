@@ -38,7 +38,7 @@ from selectron.prediction import (
     scored_query,
     stored_weights,
 )
-from selectron.preparation import check_targets, needed_columns, split_of
+from selectron.preparation import check_targets, needed_columns, split_of, training_rows
 from selectron.program.operations import Array
 from selectron.sql import cast, column, folded, growing, number
 from selectron.store.store import LogRow, ModelRecord, Store
@@ -147,7 +147,7 @@ class KeptModel:
         """The training table's rows in their order, as they were prepared for training."""
         relation = self.training_relation(source)
         specification = self.blueprint.specification
-        split = split_of(self.engine, specification)
+        split = split_of(self.engine, specification, self.blueprint.encoding)
         needed = needed_columns(specification, self.blueprint.encoding)
         for own in (relation, split.relation) if beside else ():
             if own is not None:
@@ -165,7 +165,8 @@ class KeptModel:
                 f"Model {self.name!r} was trained on a data frame, which is not in the database.",
                 hint="Give the rows again as source.",
             )
-        return self.fitted(self.engine.relation(named), target=True)
+        encoding = self.blueprint.encoding
+        return training_rows(self.engine, specification, encoding, self.engine.relation(named))
 
     def fitted(self, relation: Relation, *, target: bool) -> Relation:
         """A relation as the model reads it, checked."""

@@ -7,16 +7,27 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from sqlglot import exp
+
 from selectron.blueprint import Blueprint
+from selectron.engines.base import Relation
 from selectron.errors import ConfigurationError, DataError
-from selectron.features.fitting import fitted
 from selectron.features.learn import resolve_columns
-from selectron.features.rows import Split
+from selectron.features.rows import HELD_OUT, Split
 from selectron.layouts.base import BatchPlan
 from selectron.model.exchanged import ExchangedModel
 from selectron.model.kept import chosen
 from selectron.model.shown import ShownModel
-from selectron.preparation import arrange, check_weights, held_out_rows, needed_columns, split_of
+from selectron.preparation import (
+    arrange,
+    arranged,
+    check_weights,
+    held_out_rows,
+    needed_columns,
+    split_of,
+    training_rows,
+)
+from selectron.sql import column
 from selectron.trainer import ROWS, Progress, Trainer
 
 __all__ = ["Model"]
@@ -58,7 +69,9 @@ class Model(ShownModel, ExchangedModel):
         Raises
         ------
         DataError
-            If the table has changed since.
+            If the table has changed since: in its number of rows, or by classes that the model does not know.
+        ColumnError, TargetError
+            If a weight or a number to predict is none, such as NaN.
         """
         if epochs < 0:
             raise ConfigurationError(f"epochs is {epochs}.", hint="Give 0 or more.")
@@ -68,16 +81,21 @@ class Model(ShownModel, ExchangedModel):
         relation = self.training_relation(source)
         plan = specification.plan
         needed = needed_columns(specification, self.blueprint.encoding)
-        split = split_of(self.engine, specification)
-        counts = arrange(self.engine, relation, needed, specification.target, split)
-        if counts != (plan.training_rows, plan.held_out_rows):
-            raise DataError(
-                f"{relation.label} had {plan.training_rows} rows to train on and {plan.held_out_rows} "
-                f"held out, and now has {counts[0]} and {counts[1]}.",
-                hint="Train a new version with warm_start to learn from changed rows.",
-            )
-        blueprint = self.blueprint.with_training(epochs=total)
-        choice = chosen(self.engine, blueprint)
+        split = split_of(self.engine, specification, self.blueprint.encoding)
+        try:
+            counts = arrange(self.engine, relation, needed, specification.target, split)
+            if counts != (plan.training_rows, plan.held_out_rows):
+                raise DataError(
+                    f"{relation.label} had {plan.training_rows} rows to train on and {plan.held_out_rows} "
+                    f"held out, and now has {counts[0]} and {counts[1]}.",
+                    hint="Train a new version with warm_start to learn from changed rows.",
+                )
+            self.refuse_changed_values(relation)
+            blueprint = self.blueprint.with_training(epochs=total)
+            choice = chosen(self.engine, blueprint)
+        except BaseException:
+            self.engine.drop_temporary(ROWS)
+            raise
         Trainer(self.engine, self.store, self.record, blueprint, choice, watch).run(total, resume=True)
         self.store.set_specification(
             self.record.model_id, json.dumps(blueprint.specification.to_json(), ensure_ascii=False)
@@ -86,6 +104,17 @@ class Model(ShownModel, ExchangedModel):
         # Weights that are written down in them are those of before.
         trained.renew([self.record.model_id])
         return trained
+
+    def refuse_changed_values(self, relation: Relation) -> None:
+        """Hold the arranged rows to what a first training refuses: as many rows may hold other values."""
+        rows = arranged(self.engine, relation)
+        self.refuse_unknown_targets(rows)
+        trained = exp.select("*").from_(rows.source.copy()).where(exp.Not(this=column(HELD_OUT)))
+        self.refuse_rows(Relation(trained.subquery("trained"), relation.label))
+        weight = self.blueprint.specification.training.row_weight
+        if weight is not None:
+            (found,) = resolve_columns(self.engine.columns(relation), [weight], relation.label)
+            check_weights(self.engine, found, relation.label)
 
     @property
     def kept_steps(self) -> list[int]:
@@ -168,9 +197,6 @@ class Model(ShownModel, ExchangedModel):
         before, encoding = self.blueprint.specification, self.blueprint.encoding
         relation = self.engine.relation(source)
         columns = self.engine.columns(relation)
-        relation = fitted(relation, columns, encoding, target=True)
-        self.refuse_unknown_targets(relation)
-        self.refuse_rows(relation)
         total = (self.record.epochs or 0) + epochs
         training = replace(
             before.training,
@@ -186,6 +212,9 @@ class Model(ShownModel, ExchangedModel):
             training=training,
             validation_source=None,
         )
+        relation = training_rows(self.engine, specification, encoding, relation)
+        self.refuse_unknown_targets(relation)
+        self.refuse_rows(relation)
         held_out_rows(self.engine, relation, before.target, 0.0)
         weights = resolve_columns(columns, [row_weight] if row_weight else [], relation.label)
         needed = needed_columns(specification, encoding)

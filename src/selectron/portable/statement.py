@@ -12,6 +12,7 @@ from sqlglot import exp
 from selectron.blueprint import Blueprint
 from selectron.combination import Combination, combining
 from selectron.engines.base import Relation
+from selectron.engines.queries import apart, named
 from selectron.errors import ColumnError, DataError
 from selectron.features.kinds import TimeFeature
 from selectron.features.targets import ClassTarget
@@ -68,7 +69,7 @@ def portable_query(
     if clash:
         raise ColumnError(f"Column {clash[0]!r} is one that prediction adds.", hint="Do not keep it.")
     own: dict[str, Expression] = {name: column(f"{OWN}{name}") for name in keep}
-    relation = Relation(source, "the table")
+    relation = Relation(named(source), "the table")
     wanted = ["prediction", "logits"] if scores else ["prediction"]
     query = plain_forward(blueprint, relation, keep, parameters, {**own, **outputs}, wanted, stages)
     moments = frozenset(
@@ -86,7 +87,9 @@ def portable_query(
     fence(query, writing)
     if folds_upwards(dialect):
         raise_names(query)
-    return query
+    found = apart(query)
+    assert isinstance(found, exp.Select)
+    return found
 
 
 def written(query: exp.Select, dialect: str, *, pretty: bool = True) -> str:
