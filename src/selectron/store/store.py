@@ -366,7 +366,7 @@ class Store:
                 if kind == "function":
                     self.engine.drop_function(name_)
                 else:
-                    self.engine.run(exp.Drop(tables=[table(name_)], kind="VIEW", exists=True))
+                    self.engine.drop_view(name_)
             mine = exp.In(this=column("model_id"), expressions=[integer(model_id) for model_id in ids])
             for owned in TABLES:
                 self.engine.run(exp.Delete(this=table(owned), where=exp.Where(this=mine.copy())))
