@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from selectron.cli.printing import out
 from selectron.database import Database, connect
@@ -34,7 +35,21 @@ OTHER_FILES: Final = (
     *(".db", ".duckdb", ".sqlite", ".sql", ".gz", ".zip", ".zst"),
 )
 
+# What one does first stands first; commands that are not here come after.
+ORDER: Final = ("train", "evaluate", "predict", "function", "sql", "models", "show", "log", "plot", "report")
+
+
+class Commands(TyperGroup):
+    """The commands, in the order in which they are listed."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names."""
+        places = {name: place for place, name in enumerate(ORDER)}
+        return sorted(super().list_commands(ctx), key=lambda name: places.get(name, len(places)))
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Neural networks as SQL, trained inside the database that holds the data.",
     no_args_is_help=True,
     add_completion=False,

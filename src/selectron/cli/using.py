@@ -138,6 +138,8 @@ def sql(
     standalone = dialect is not None or dbt
     if standalone and kind != "predict":
         raise ConfigurationError(f"--dialect and --dbt do not go with {kind}.", hint="Say predict.")
+    if scores and kind != "predict":
+        raise ConfigurationError(f"--scores does not go with {kind}.", hint="Say predict.")
     if keep and not standalone:
         raise ConfigurationError("--keep goes with --dialect or --dbt.", hint="Name a dialect.")
     with opened(database, read_only=True) as db:
