@@ -221,7 +221,10 @@ def test_weights_that_are_none(bad: selectron.Database, weight: str, message: st
 def test_held_out_marks_that_are_none(bad: selectron.Database) -> None:
     message = "Column 'word' is of type VARCHAR and cannot mark held-out rows"
     refused(bad, ColumnError, message, validation="word")
-    refused(bad, DataError, "All 40 rows of table 't' are held out", validation="weight")
+    numbers = "Column 'weight' has 20 numbers that are neither 0 nor 1 and cannot mark held-out rows"
+    refused(bad, ColumnError, numbers, validation="weight")
+    all_held = "SELECT x, y, 1 AS held FROM t"
+    refused(bad, DataError, "All 40 rows of the query are held out", source=all_held, validation="held")
     refused(bad, ColumnError, "the query has no column 'y'", validation="SELECT x FROM t")
 
 

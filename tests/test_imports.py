@@ -29,7 +29,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "engines.base": "errors sql",
         "engines.files": "errors engines.base",
         "engines.connect": "errors engines.base engines.queries",
-        "engines.tables": "engines.files",
+        "engines.tables": "errors engines.files",
         "engines.queries": "errors sql engines.base",
         "engines.*": "errors sql combination repeated serialization engines.base engines.files "
         "engines.queries engines.tables",

@@ -41,6 +41,7 @@ def test_statistics_stay_and_batches_follow_the_new_rows(db: Database) -> None:
     after = model.train_on(rows(5, 8))
     assert after.blueprint.encoding == model.blueprint.encoding
     assert after.blueprint.specification.plan.training_rows == 3
+    assert (after.record.training_rows, after.record.validation_rows) == (3, 0)
     assert after.record.steps == 3 + 1
     assert after.sql("step")
 

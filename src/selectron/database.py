@@ -246,7 +246,7 @@ class Database:
         network = MLP() if network is None else network
         relation = self.engine.relation(source)
         columns = self.engine.columns(relation)
-        held = resolve_validation(self.engine, validation, columns)
+        held = resolve_validation(self.engine, validation, relation, columns)
         training = TrainingOptions(
             loss=loss,
             optimizer=Adam(0.01) if optimizer is None else optimizer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from selectron.errors import ConfigurationError, DataError
 from selectron.markup import html_table
 from selectron.sql import folded
 
-__all__ = ["Output"]
+__all__ = ["FORMATS", "Output"]
 
 # How a file is written, by the end of its name.
 FORMATS: Final = (".csv", ".parquet", ".json")
@@ -20,12 +21,24 @@ FORMATS: Final = (".csv", ".parquet", ".json")
 SHOWN_ROWS: Final = 10
 
 
+def same_file(path: str | Path, names: Iterable[object]) -> bool:
+    """Whether a file is there, and one of those that are named."""
+    known = Path(path)
+    others = (Path(name) for name in names if isinstance(name, (str, Path)))
+    try:
+        return known.exists() and any(other.exists() and known.samefile(other) for other in others)
+    except (OSError, ValueError):
+        # A text that no file can be called.
+        return False
+
+
 class Output:
     """A query over a database: its text, its rows, and ways to write them."""
 
-    def __init__(self, engine: Engine, query: exp.Select) -> None:
+    def __init__(self, engine: Engine, query: exp.Select, source: object = None) -> None:
         self.engine = engine
         self.query = query
+        self.source = source
 
     def _repr_html_(self) -> str:
         """What notebooks show: the first rows."""
@@ -73,7 +86,17 @@ class Output:
             raise ConfigurationError(
                 f"{str(path)!r} is no file that can be written.", hint=f"Use one of {', '.join(FORMATS)}."
             )
+        self.check_not_read(path)
         self.engine.export(self.query, str(path))
+
+    def check_not_read(self, path: str | Path) -> None:
+        """Refuse to write over a file whose rows are read."""
+        read = [self.source, *(own.name for own in self.query.find_all(exp.Table, exp.Literal))]
+        if same_file(path, read):
+            raise DataError(
+                f"File {str(path)!r} is what the rows come from, which stays as it is.",
+                hint="Name another file.",
+            )
 
     def check_free(self, name: str, replace: bool) -> None:
         """Refuse a name that a table of the user's has, or that is like one of ours."""

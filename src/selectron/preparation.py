@@ -17,7 +17,7 @@ from selectron.features.kinds import BOUND
 from selectron.features.learn import resolve_columns, unusable_target
 from selectron.features.rows import HELD_OUT, Split, arranged_rows, usable
 from selectron.features.targets import NumberTarget, Target
-from selectron.sql import cast, column, growing, number
+from selectron.sql import cast, column, growing, integer, number
 from selectron.trainer import ROWS
 
 __all__ = [
@@ -48,7 +48,9 @@ class Validation:
     source: str | None = None
 
 
-def resolve_validation(engine: Engine, wanted: object, columns: Sequence[Column]) -> Validation:
+def resolve_validation(
+    engine: Engine, wanted: object, relation: Relation, columns: Sequence[Column]
+) -> Validation:
     """What the user gave for `validation`: a fraction, a boolean column, or a table of any kind.
 
     Raises
@@ -71,9 +73,29 @@ def resolve_validation(engine: Engine, wanted: object, columns: Sequence[Column]
                 f"Column {marked.name!r} is of type {marked.type} and cannot mark held-out rows.",
                 hint="Use a boolean column.",
             )
+        if marked.kind is ColumnKind.NUMBER:
+            check_marks(engine, relation, marked.name)
         return Validation(column=marked.name)
-    relation = engine.relation(wanted)
-    return Validation(relation=relation, source=wanted if isinstance(wanted, str) else DATA_FRAME)
+    held_out = engine.relation(wanted)
+    return Validation(relation=held_out, source=wanted if isinstance(wanted, str) else DATA_FRAME)
+
+
+def check_marks(engine: Engine, relation: Relation, name: str) -> None:
+    """Refuse a column of numbers that are not all 0 or 1 to mark held-out rows.
+
+    Raises
+    ------
+    ColumnError
+        Saying how many others it has.
+    """
+    other = exp.Not(this=exp.In(this=column(name), expressions=[integer(0), integer(1)]))
+    counted = exp.select(exp.Count(this=exp.Star())).from_(relation.source.copy()).where(other, copy=False)
+    others = int(engine.rows(counted)[0][0])
+    if others:
+        raise ColumnError(
+            f"Column {name!r} has {others} numbers that are neither 0 nor 1 and cannot mark held-out rows.",
+            hint="Use a boolean column.",
+        )
 
 
 def held_out_rows(

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from selectron.cli.printing import out
 from selectron.database import Database, connect
 from selectron.engines.files import READERS
 from selectron.errors import ConfigurationError
+from selectron.outputs import FORMATS
 from selectron.version import __version__
 
 __all__ = [
@@ -22,11 +24,32 @@ __all__ = [
     "Version",
     "app",
     "is_data_file",
+    "is_output_file",
     "named_table",
     "opened",
 ]
 
+# Ends of files that are not written, by which a table is hardly meant.
+OTHER_FILES: Final = (
+    *(".txt", ".xls", ".xlsx", ".ods", ".html", ".feather", ".arrow", ".avro", ".orc", ".pkl", ".pq"),
+    *(".db", ".duckdb", ".sqlite", ".sql", ".gz", ".zip", ".zst"),
+)
+
+# What one does first stands first; commands that are not here come after.
+ORDER: Final = ("train", "evaluate", "predict", "function", "sql", "models", "show", "log", "plot", "report")
+
+
+class Commands(TyperGroup):
+    """The commands, in the order in which they are listed."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names."""
+        places = {name: place for place, name in enumerate(ORDER)}
+        return sorted(super().list_commands(ctx), key=lambda name: places.get(name, len(places)))
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Neural networks as SQL, trained inside the database that holds the data.",
     no_args_is_help=True,
     add_completion=False,
@@ -69,6 +92,24 @@ def is_data_file(path: str) -> bool:
     return "://" not in path and path.lower().endswith(tuple(READERS))
 
 
+def is_output_file(output: str) -> bool:
+    """Whether an output is a file, not a table.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is a file of a kind that is not written: it would become a table of that name.
+    """
+    if is_data_file(output):
+        return True
+    if "/" in output or "\\" in output or output.lower().endswith(OTHER_FILES):
+        raise ConfigurationError(
+            f"{output!r} is no file that can be written, and no name for a table.",
+            hint=f"Use one of {', '.join(FORMATS)} for a file.",
+        )
+    return False
+
+
 @contextmanager
 def opened(path: str, *, read_only: bool, must_exist: bool = True) -> Iterator[Database]:
     """The database of a path: the file itself, or the one beside a data file."""
@@ -76,7 +117,8 @@ def opened(path: str, *, read_only: bool, must_exist: bool = True) -> Iterator[D
     if "://" not in path:
         target = Path(Path(path).name.split(".")[0] + ".duckdb") if is_data_file(path) else Path(path)
         if must_exist and not target.exists():
-            raise ConfigurationError(f"There is no database {str(target)!r}.", hint="Train a model first.")
+            hint = "Train a model first." if read_only else "Check the path."
+            raise ConfigurationError(f"There is no database {str(target)!r}.", hint=hint)
     db = connect(target, read_only=read_only)
     try:
         yield db

@@ -9,7 +9,16 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
-from selectron.cli.app import DatabasePath, ModelName, TableName, Version, app, is_data_file, opened
+from selectron.cli.app import (
+    DatabasePath,
+    ModelName,
+    TableName,
+    Version,
+    app,
+    is_data_file,
+    is_output_file,
+    opened,
+)
 from selectron.cli.printing import err, print_rows
 from selectron.outputs import Output
 from selectron.reporting.plots import plot
@@ -32,7 +41,7 @@ def source_of(database: str, table: str | None) -> str | None:
 
 def must_write(output: str | None) -> bool:
     """Whether the database is written into."""
-    return output is not None and not is_data_file(output)
+    return output is not None and not is_output_file(output)
 
 
 def drawn(found: Output, path: str | None, output: str | None) -> bool:
@@ -47,7 +56,7 @@ def drawn(found: Output, path: str | None, output: str | None) -> bool:
 def deliver(found: Output, rows: Sequence[NamedTuple], output: str | None, replace: bool) -> None:
     """Write the rows where they are wanted, or print them: as a table, or as CSV where nobody looks."""
     if output is not None:
-        if is_data_file(output):
+        if is_output_file(output):
             found.to_file(output)
         else:
             found.to_table(output, replace=replace)

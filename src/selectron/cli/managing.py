@@ -105,7 +105,13 @@ def rewind(
 
 
 @app.command()
-def drop(database: DatabasePath, model: ModelName, version: Version = None) -> None:
+def drop(
+    database: DatabasePath,
+    model: ModelName,
+    version: Annotated[
+        int | None, typer.Option("--version", help="The version to remove; all of them by default.")
+    ] = None,
+) -> None:
     """Remove a model: all its versions, or one, with all that was made for it."""
     with opened(database, read_only=False) as db:
         count = db.drop(model, version)

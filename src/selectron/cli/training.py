@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Annotated, Any, Final
 
 import typer
@@ -36,6 +37,11 @@ def chosen(kind: str, name: str, known: Mapping[str, type], **settings: Any) -> 
     if name not in known:
         raise ConfigurationError(f"There is no {kind} {name!r}.", hint=f"Use one of {', '.join(known)}.")
     given = {key: value for key, value in settings.items() if value is not None}
+    own = [field.name for field in fields(known[name])]
+    for key in given:
+        if key not in own:
+            hint = f"It has {', '.join(own)}." if own else "It has none."
+            raise ConfigurationError(f"The {kind} {name!r} has no setting {key!r}.", hint=hint)
     try:
         return known[name](**given)
     except TypeError:
@@ -105,8 +111,42 @@ def parse_validation(text: str) -> object:
         return text
 
 
+# What may be said of a model that is trained on; all else is as it was first asked for.
+GOES_ON: Final = frozenset(["database", "target", "table", "model", "row_weight", "resume", "more_epochs"])
+
+
+def refuse_ignored(context: typer.Context) -> None:
+    """Refuse options that a training that goes on would not heed.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the first of them.
+    """
+    for option in context.command.params:
+        name = str(option.name)
+        given = context.get_parameter_source(name)
+        if name not in GOES_ON and given is not None and given.name == "COMMANDLINE":
+            raise ConfigurationError(
+                f"{option.opts[0]} does not go with --more-epochs: a model is trained on as it was begun.",
+                hint="Leave it out, or train a new version with --warm-start MODEL.",
+            )
+
+
+def trained_on(model: Model, epochs: int, table: str | None, row_weight: str | None, watch: Any) -> Model:
+    """Train a model on with its own rows, or with those of another table."""
+    if table is None or table == model.blueprint.specification.source:
+        if row_weight is not None:
+            raise ConfigurationError(
+                "--row-weight goes with --more-epochs where other rows are named.", hint="Say --table NAME."
+            )
+        return model.train(epochs, watch=watch)
+    return model.train_on(table, epochs, row_weight=row_weight, watch=watch)
+
+
 @app.command()
 def train(
+    context: typer.Context,
     database: DatabasePath,
     target: Annotated[
         list[str] | None, typer.Option(help="The column to predict; several times for several numbers.")
@@ -189,16 +229,27 @@ def train(
         bool, typer.Option("--keep-states", help="Keep the state after each statement; see rewind.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Finish a training that was interrupted.")] = False,
-    more_epochs: Annotated[int, typer.Option(help="Train an existing model on for so many epochs.")] = 0,
+    more_epochs: Annotated[
+        int,
+        typer.Option(
+            help="Train an existing model on for so many epochs, with other rows if --table names some."
+        ),
+    ] = 0,
 ) -> None:
     """Train a network to predict a column of a table from the others."""
     if resume or more_epochs:
+        if more_epochs:
+            refuse_ignored(context)
         with opened(database, read_only=False) as db:
             name = model or "+".join(target or [])
             if not name:
                 raise ConfigurationError("No model is named.", hint="Say --model NAME.")
             with watching() as watch:
-                trained = db.model(name).train(more_epochs, watch=watch)
+                found = db.model(name)
+                if more_epochs:
+                    trained = trained_on(found, more_epochs, table, row_weight, watch)
+                else:
+                    trained = found.train(watch=watch)
             report(trained)
         return
     if not target:

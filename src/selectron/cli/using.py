@@ -14,7 +14,7 @@ from selectron.cli.app import (
     TableName,
     Version,
     app,
-    is_data_file,
+    is_output_file,
     named_table,
     opened,
 )
@@ -28,6 +28,7 @@ from selectron.cli.printing import (
 )
 from selectron.errors import ConfigurationError
 from selectron.model import SQL_KINDS
+from selectron.outputs import Output
 from selectron.tracing import TraceRow
 
 __all__ = ["evaluate", "explain", "function", "predict", "sql", "trace"]
@@ -75,7 +76,9 @@ def predict(
 ) -> None:
     """Predict for each row of a table."""
     source = named_table(database, table)
-    is_file = output is not None and is_data_file(output)
+    is_file = output is not None and is_output_file(output)
+    if view and (output is None or is_file):
+        raise ConfigurationError("--view goes with the name of a view.", hint="Say --output NAME.")
     with opened(database, read_only=output is None or is_file) as db:
         predictions = db.model(model, version).predict(source, scores=scores)
         if output is None:
@@ -103,7 +106,7 @@ def function(
     replace: Annotated[bool, typer.Option("--replace", help="Replace an existing function.")] = False,
     version: Version = None,
 ) -> None:
-    """Make a function of SQL that predicts from a row's features; DuckDB and PostgreSQL have them."""
+    """Make a function of SQL that predicts from a row's features; SQLite has none."""
     with opened(database, read_only=False) as db:
         called = db.model(model, version).to_function(name, replace=replace)
         out.print(f"Made {called}.", markup=False)
@@ -135,6 +138,8 @@ def sql(
     standalone = dialect is not None or dbt
     if standalone and kind != "predict":
         raise ConfigurationError(f"--dialect and --dbt do not go with {kind}.", hint="Say predict.")
+    if scores and kind != "predict":
+        raise ConfigurationError(f"--scores does not go with {kind}.", hint="Say predict.")
     if keep and not standalone:
         raise ConfigurationError("--keep goes with --dialect or --dbt.", hint="Name a dialect.")
     with opened(database, read_only=True) as db:
@@ -159,17 +164,25 @@ def trace(
     row: Annotated[
         list[int] | None, typer.Option(help="A place in the batch, from 0; all by default.")
     ] = None,
-    output: Annotated[str | None, typer.Option(help="A new table; the terminal if none.")] = None,
+    output: Annotated[
+        str | None, typer.Option(help="A new table, or a .csv, .parquet or .json file; the terminal if none.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an existing table.")] = False,
     version: Version = None,
 ) -> None:
     """Show every phase of a training step: inputs, activations, loss, gradients, updated parameters."""
-    with opened(database, read_only=output is None) as db:
+    is_file = output is not None and is_output_file(output)
+    with opened(database, read_only=output is None or is_file) as db:
         found = db.model(model, version).trace(table, step=step)
-        if output is not None:
-            db.engine.create_table(output, found.query(row or ()))
-            err.print(f"Wrote {output}.", markup=False)
+        if output is None:
+            print_rows(TraceRow._fields, found.fetched(row or ()))
             return
-        print_rows(TraceRow._fields, found.fetched(row or ()))
+        written = Output(db.engine, found.query(row or ()))
+        if is_file:
+            written.to_file(output)
+        else:
+            written.to_table(output, replace=replace)
+        err.print(f"Wrote {output}.", markup=False)
 
 
 @app.command()

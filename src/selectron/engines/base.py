@@ -224,11 +224,17 @@ class Engine(Protocol):
     def drop_temporary(self, name: str) -> None:
         """Drop a table of this connection, if there is one."""
 
+    def place(self, name: str) -> exp.Table:
+        """The table or view of a name where new ones go: in the schema that it begins with, else here."""
+
     def create_table(self, name: str, query: exp.Query, *, replace: bool = False) -> None:
         """Make a table from a query."""
 
     def create_view(self, name: str, query: exp.Query, *, replace: bool = False) -> None:
         """Make a view of a query."""
+
+    def drop_view(self, name: str) -> None:
+        """Drop a view, if there is one; a table of that name stays."""
 
     def create_function(self, function: SqlFunction) -> None:
         """Make a function that is written in SQL, or replace it.

@@ -422,13 +422,19 @@ class BigQuery(NoFunctions):
 
     def create_table(self, name: str, query: exp.Query, *, replace: bool = False) -> None:
         """CREATE TABLE AS a query."""
-        table = exp.table_(name, quoted=True)
-        self.run(exp.Create(this=table, kind="TABLE", replace=replace, expression=query.copy()))
+        self.run(exp.Create(this=self.place(name), kind="TABLE", replace=replace, expression=query.copy()))
+
+    def place(self, name: str) -> exp.Table:
+        """The table or view of a name, which begins with its dataset if it is not in the default one."""
+        return exp.table_(name, quoted=True)
+
+    def drop_view(self, name: str) -> None:
+        """DROP VIEW IF EXISTS."""
+        self.run(exp.Drop(tables=[self.place(name)], kind="VIEW", exists=True))
 
     def create_view(self, name: str, query: exp.Query, *, replace: bool = False) -> None:
         """CREATE VIEW AS a query."""
-        table = exp.table_(name, quoted=True)
-        self.run(exp.Create(this=table, kind="VIEW", replace=replace, expression=query.copy()))
+        self.run(exp.Create(this=self.place(name), kind="VIEW", replace=replace, expression=query.copy()))
 
     def create_function(self, function: SqlFunction) -> None:
         """CREATE FUNCTION in SQL, which gives a STRUCT.

@@ -27,6 +27,7 @@ from selectron.engines.base import (
 )
 from selectron.engines.files import READERS, reader_of, register_frame
 from selectron.engines.queries import apart, named, query_relation
+from selectron.engines.tables import TypedTables
 from selectron.errors import ColumnError, DataError, EngineError
 from selectron.sql import call, case, column, encodable, folded, growing, integer
 
@@ -68,7 +69,7 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 BEYOND: Final = 2**62
 
 
-class DuckDB(NoFunctions):
+class DuckDB(TypedTables, NoFunctions):
     """A DuckDB database: a file, or memory when no path is given.
 
     Parameters
@@ -231,15 +232,31 @@ class DuckDB(NoFunctions):
         """CREATE TABLE AS a query."""
         if replace:
             self.refuse_other_type(name, "table")
-        table = exp.table_(name, quoted=True)
-        self.run(exp.Create(this=table, kind="TABLE", replace=replace, expression=query.copy()))
+        self.run(exp.Create(this=self.place(name), kind="TABLE", replace=replace, expression=query.copy()))
 
     def create_view(self, name: str, query: exp.Query, *, replace: bool = False) -> None:
         """CREATE VIEW AS a query."""
         if replace:
             self.refuse_other_type(name, "view")
-        table = exp.table_(name, quoted=True)
-        self.run(exp.Create(this=table, kind="VIEW", replace=replace, expression=query.copy()))
+        self.run(exp.Create(this=self.place(name), kind="VIEW", replace=replace, expression=query.copy()))
+
+    def place(self, name: str) -> exp.Table:
+        """Where a table or view goes: into the schema or catalog that its name begins with, else here."""
+        above, _, own = name.rpartition(".")
+        if not above or self.type_of(exp.table_(name, quoted=True)) is not None:
+            return exp.table_(name, quoted=True)
+        query = """
+            SELECT catalog_name, schema_name, catalog_name = current_database()
+            FROM information_schema.schemata
+            WHERE list_contains([lower(schema_name), lower(catalog_name || '.' || schema_name),
+                CASE WHEN schema_name = 'main' THEN lower(catalog_name) END], lower(?))
+            ORDER BY catalog_name <> current_database(), schema_name
+        """
+        for catalog, schema, is_here in self.fetched(query, [above]):
+            # DuckDB's lower() knows more letters than its identifiers do.
+            if folded(above) in map(folded, (schema, f"{catalog}.{schema}", catalog)):
+                return exp.table_(own, db=schema, catalog=None if is_here else catalog, quoted=True)
+        return exp.table_(name, quoted=True)
 
     def create_function(self, function: SqlFunction) -> None:
         """CREATE MACRO, whose value is a STRUCT."""
@@ -372,36 +389,17 @@ class DuckDB(NoFunctions):
                 hint=f"Install {kind if kind != 'arrow' else 'pyarrow'}.",
             ) from error
 
-    def has_table(self, name: str) -> bool:
-        """Whether the current schema has a table or view of that name; DuckDB's names ignore case."""
-        return self.type_of_table(name) is not None
-
-    def type_of_table(self, name: str) -> str | None:
-        """What the current schema has of that name: ``"BASE TABLE"``, ``"VIEW"`` or nothing."""
+    def type_of(self, table: exp.Table) -> str | None:
+        """Whether something is a table or a view; DuckDB's names ignore case."""
         query = """
-            SELECT table_name, table_type FROM information_schema.tables
-            WHERE lower(table_name) = lower(?) AND table_schema = current_schema()
-                AND table_catalog = current_database()
+            SELECT table_name, CASE table_type WHEN 'VIEW' THEN 'view' ELSE 'table' END
+            FROM information_schema.tables
+            WHERE lower(table_name) = lower($1) AND table_schema = coalesce($2, current_schema())
+                AND table_catalog = coalesce($3, current_database())
         """
         # DuckDB's lower() knows more letters than its identifiers do.
-        found = self.fetched(query, [name])
-        return next((str(type_) for own, type_ in found if folded(own) == folded(name)), None)
-
-    def refuse_other_type(self, name: str, wanted: str) -> None:
-        """Refuse to replace a table by a view, or a view by a table, as DuckDB would in words of its own.
-
-        Raises
-        ------
-        DataError
-            Saying which it is.
-        """
-        kinds = {"BASE TABLE": "table", "VIEW": "view"}
-        there = kinds.get(self.type_of_table(name) or "", wanted)
-        if there != wanted:
-            raise DataError(
-                f"{name!r} is a {there}, and a {wanted} does not replace it.",
-                hint=f"Drop the {there} first, or name another.",
-            )
+        found = self.fetched(query, [table.name, table.db or None, table.catalog or None])
+        return next((str(type_) for own, type_ in found if folded(own) == folded(table.name)), None)
 
     def tables_hint(self) -> str:
         """The tables that do exist, for a message."""

@@ -519,10 +519,28 @@ class Postgres(SchemaTables, NoFunctions):
         query = "SELECT 1 FROM pg_proc WHERE proname = %s AND pronamespace = current_schema()::regnamespace"
         return self.first(query, [name]) is not None
 
-    def has_table(self, name: str) -> bool:
-        """Whether the current schema has a table or view of exactly that name."""
-        query = f"SELECT 1 FROM {TABLES} WHERE c.relname = %s AND n.nspname = current_schema()"
-        return self.first(query, [name]) is not None
+    def place(self, name: str) -> exp.Table:
+        """Where a table or view goes: into the schema that its name begins with, else the current one."""
+        above, _, own = name.rpartition(".")
+        here = exp.table_(name, quoted=True)
+        if not above or self.type_of(here) is not None:
+            return here
+        query = """
+            SELECT nspname::text FROM pg_namespace
+            WHERE nspname::text IN (%(name)s::text, lower(%(name)s::text COLLATE "C"))
+            ORDER BY nspname::text <> %(name)s::text
+        """
+        schemas = self.execute(query, {"name": above}).fetchall()
+        return exp.table_(own, db=schemas[0][0], quoted=True) if schemas else here
+
+    def type_of(self, table: exp.Table) -> str | None:
+        """Whether something of exactly that name is a table, a view or a materialized view."""
+        query = f"""
+            SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' ELSE 'table' END
+            FROM {TABLES} WHERE c.relname = %s AND n.nspname = coalesce(%s, current_schema())
+        """
+        row = self.first(query, [table.name, table.db or None])
+        return None if row is None else str(row[0])
 
     def tables_hint(self) -> str:
         """The tables that do exist, for a message."""

@@ -517,10 +517,17 @@ class SQLite(SchemaTables, NoSqlFunctions):
             )
         return Relation(self.temporary(name), label)
 
-    def has_table(self, name: str) -> bool:
-        """Whether the database has a table or view of that name."""
-        query = "SELECT 1 FROM main.sqlite_master WHERE type IN ('table', 'view') AND lower(name) = lower(?)"
-        return self.execute(query, [name]).fetchone() is not None
+    def place(self, name: str) -> exp.Table:
+        """The table or view of a name; there are no schemas."""
+        return exp.table_(name, quoted=True)
+
+    def type_of(self, table: exp.Table) -> str | None:
+        """Whether something is a table or a view."""
+        query = (
+            "SELECT type FROM main.sqlite_master WHERE type IN ('table', 'view') AND lower(name) = lower(?)"
+        )
+        row = self.execute(query, [table.name]).fetchone()
+        return None if row is None else str(row[0])
 
     def tables_hint(self) -> str:
         """The tables that do exist, for a message."""

@@ -10,19 +10,57 @@ from typing import Any, ClassVar
 from sqlglot import exp
 
 from selectron.engines.files import to_frame, write_file
+from selectron.errors import DataError
 
-__all__ = ["SchemaTables"]
+__all__ = ["SchemaTables", "TypedTables"]
 
 
-class SchemaTables(ABC):
-    """Makes, renames and drops tables, of the connection alone (in `own_schema`) and for good."""
+class TypedTables(ABC):
+    """Tells tables from views, for engines that replace neither by the other."""
 
-    own_schema: ClassVar[str]
-    begin: ClassVar[str] = "BEGIN"
+    @abstractmethod
+    def place(self, name: str) -> exp.Table:
+        """The table or view of a name where new ones go."""
+
+    @abstractmethod
+    def type_of(self, table: exp.Table) -> str | None:
+        """Whether something is a table or a view, if it is there."""
 
     @abstractmethod
     def run(self, statement: exp.Expr, parameters: Sequence[object] = ()) -> None:
         """Execute a statement whose result does not matter."""
+
+    def has_table(self, name: str) -> bool:
+        """Whether there is a table or view of that name where new ones go."""
+        return self.type_of(self.place(name)) is not None
+
+    def drop_view(self, name: str) -> None:
+        """Drop a view, if there is one; a table of that name stays."""
+        place = self.place(name)
+        if self.type_of(place) == "view":
+            self.run(exp.Drop(tables=[place], kind="VIEW"))
+
+    def refuse_other_type(self, name: str, wanted: str) -> None:
+        """Refuse to replace a table by a view, or a view by a table, as engines do in words of their own.
+
+        Raises
+        ------
+        DataError
+            Saying which it is.
+        """
+        there = self.type_of(self.place(name)) or wanted
+        if there != wanted:
+            raise DataError(
+                f"{name!r} is a {there}, and a {wanted} does not replace it.",
+                hint=f"Drop the {there} first, or name another.",
+            )
+
+
+class SchemaTables(TypedTables):
+    """Makes, renames and drops tables, of the connection alone (in `own_schema`) and for good."""
+
+    own_schema: ClassVar[str]
+    begin: ClassVar[str] = "BEGIN"
 
     @abstractmethod
     def execute(self, text: str, parameters: Sequence[object] = ()) -> Any:
@@ -84,8 +122,9 @@ class SchemaTables(ABC):
             with self.transaction():
                 self.create(name, query, kind, replace)
             return
-        table = exp.table_(name, quoted=True)
+        table = self.place(name)
         if replace:
+            self.refuse_other_type(name, kind.lower())
             self.run(exp.Drop(tables=[table.copy()], kind=kind, exists=True))
         if kind == "TABLE":
             self.make_table(table, query)

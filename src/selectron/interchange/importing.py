@@ -114,7 +114,7 @@ def imported(
             hint=f"It has {', '.join(GoingOn.__annotations__)}.",
         )
     layout, strategy, steps = (options.pop(name, None) for name in ("layout", "strategy", "steps"))
-    held = resolve_validation(engine, options.pop("validation", 0.2), columns)
+    held = resolve_validation(engine, options.pop("validation", 0.2), relation, columns)
     training = TrainingOptions(**options, epochs=0, validation=held.fraction, validation_column=held.column)
 
     # The outputs: logits of classes, or numbers.

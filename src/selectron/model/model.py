@@ -233,6 +233,7 @@ class Model(ShownModel, ExchangedModel):
         self.store.set_specification(
             self.record.model_id, json.dumps(blueprint.specification.to_json(), ensure_ascii=False)
         )
+        self.store.set_rows(self.record.model_id, relation.label, rows, 0)
         trained = Model(self.engine, self.store, self.store.record(self.record.model_id))
         trained.renew([self.record.model_id])
         return trained

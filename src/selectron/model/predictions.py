@@ -29,11 +29,10 @@ class Predictions(Output):
         build: Callable[[Weights], exp.Select],
         source: object,
     ) -> None:
-        super().__init__(model.engine, query)
+        super().__init__(model.engine, query, source)
         self.store = model.store
         self.model = model
         self.build = build
-        self.source = source
 
     def __repr__(self) -> str:
         return f"Predictions({self.model.name!r})"

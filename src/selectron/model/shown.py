@@ -164,6 +164,12 @@ class ShownModel(UsedModel, ExplainedModel):
         elif step < 1:
             raise ConfigurationError(f"step is {step}.", hint="Give 1 or more.")
         else:
+            trained = stored_values(self.store, self.record.model_id, self.blueprint)[0]
+            if step > trained + 1:
+                raise ConfigurationError(
+                    f"step is {step}, and model {self.name!r} was trained for {trained} steps.",
+                    hint=f"Give {trained + 1} or less.",
+                )
             choice = chosen(self.engine, self.blueprint)
             counts = (self.engine, self.store, self.record, self.blueprint, choice)
             tick, values = Trainer(*counts, lambda progress: None).values_after(rows, step - 1)

@@ -299,6 +299,11 @@ class Store:
         """Replace what was asked for, as when training goes on for more epochs."""
         self.update(model_id, specification=text(specification))
 
+    def set_rows(self, model_id: int, source: str, training: int, held_out: int) -> None:
+        """Say which rows a model was last trained on."""
+        rows = {"training_rows": integer(training), "validation_rows": integer(held_out)}
+        self.update(model_id, source=text(source), **rows)
+
     def discard_if_empty(self) -> None:
         """Remove the store's tables if no model is in them."""
         if self.exists() and not self.models(unfinished=True):
@@ -366,7 +371,7 @@ class Store:
                 if kind == "function":
                     self.engine.drop_function(name_)
                 else:
-                    self.engine.run(exp.Drop(tables=[table(name_)], kind="VIEW", exists=True))
+                    self.engine.drop_view(name_)
             mine = exp.In(this=column("model_id"), expressions=[integer(model_id) for model_id in ids])
             for owned in TABLES:
                 self.engine.run(exp.Delete(this=table(owned), where=exp.Where(this=mine.copy())))
