@@ -15,6 +15,7 @@ from sqlglot import exp
 
 from selectron.errors import ConfigurationError
 from selectron.features.encoding import Encoding
+from selectron.features.lookup import Directory
 from selectron.features.options import FeatureOptions
 from selectron.features.targets import ClassTarget, NumberTarget
 from selectron.layouts.base import BatchColumns, BatchPlan, Step
@@ -178,12 +179,13 @@ class Blueprint:
         # A layer's weights come from the one before it in this order.
         return {**embedded, "input": list(self.encoding.units), **hidden, "output": named}
 
-    def batch_columns(self) -> BatchColumns:
-        """What batches hold, as expressions over a row of the table."""
-        indices = {
-            shape.index: feature.index()
-            for shape, feature in zip(self.inputs.embeddings, self.encoding.embeddings, strict=True)
-        }
+    def batch_columns(self, directory: Directory | None = None) -> BatchColumns:
+        """What batches hold, as expressions over a row of the table.
+
+        With a directory they read the store; without, they stand on their own.
+        """
+        names = [shape.index for shape in self.inputs.embeddings]
+        indices = dict(zip(names, self.encoding.indices(directory), strict=True))
         weight = self.weight() if self.step.weighted else None
         return BatchColumns(self.encoding.dense(), self.encoding.target.values(), indices, weight)
 

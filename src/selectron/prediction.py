@@ -14,6 +14,7 @@ from selectron.blueprint import Blueprint
 from selectron.engines.base import Abilities, Arrays, Column, Recursion, Relation, SqlFunction
 from selectron.errors import ColumnError
 from selectron.features.fitting import fitted_beside
+from selectron.features.lookup import Directory
 from selectron.features.targets import ClassTarget
 from selectron.forms import BY_COLUMNS, BY_FUNCTIONS, BY_LISTS, Form
 from selectron.layouts import columns
@@ -60,12 +61,14 @@ MOST_PIVOTED: Final = 500
 class Weights:
     """Where a forward pass finds its parameters: in a query of one row, or as numbers written down.
 
-    `form` is the one in which queries hold tensors, for these parameters.
+    `form` is the one in which queries hold tensors, for these parameters. `directory` says where categories
+    are looked up; without one they are written down.
     """
 
     query: exp.Select | None
     values: Mapping[str, Array] = field(default_factory=dict)
     form: Form = BY_COLUMNS
+    directory: Directory | None = None
 
 
 def stored_weights(
@@ -84,6 +87,7 @@ def stored_weights(
     functions, or, if the query is `plain`, to run without these, as numbers.
     """
     parameters = blueprint.step.parameters
+    directory = Directory(abilities.lookup, store.categories(model_id))
     if abilities.arrays is Arrays.LISTS:
         expressions = [
             exp.alias_(
@@ -96,10 +100,10 @@ def stored_weights(
             )
             for parameter in parameters
         ]
-        return Weights(exp.select(*expressions), form=BY_LISTS)
+        return Weights(exp.select(*expressions), form=BY_LISTS, directory=directory)
     if sum(parameter.initial.size for parameter in parameters) > MOST_PIVOTED:
         by_ours = abilities.arrays is Arrays.FUNCTIONS and not plain
-        return Weights(None, values, BY_FUNCTIONS if by_ours else BY_COLUMNS)
+        return Weights(None, values, BY_FUNCTIONS if by_ours else BY_COLUMNS, directory)
     pivoted: list[Expression] = []
     for parameter in parameters:
         for i, j in elements(parameter.shape):
@@ -114,7 +118,7 @@ def stored_weights(
             )
             value = exp.Max(this=exp.Case(ifs=[exp.If(this=same, true=column("value"))]))
             pivoted.append(exp.alias_(value, element_name(parameter.key, parameter.shape, i, j), quoted=True))
-    return Weights(store.rows_of(PARAMETERS, model_id, pivoted))
+    return Weights(store.rows_of(PARAMETERS, model_id, pivoted), directory=directory)
 
 
 @growing()
@@ -149,7 +153,7 @@ def forward_query(
     whole = blueprint.prediction
     program = Program({name: whole.outputs[name] for name in wanted}, whole.labels)
     own = [(f"{OWN}{name}", column(name)) for name in carried]
-    inputs = weights.form.fed({**input_values(blueprint), "target": target})
+    inputs = weights.form.fed({**input_values(blueprint, weights.directory), "target": target})
     encoded = [
         exp.Alias(this=value, alias=exp.to_identifier(name, quoted=True))
         for name, value in (*own, *inputs.items())
@@ -158,9 +162,9 @@ def forward_query(
     return program_query(abilities, program, rows, weights, outputs, stages=stages)
 
 
-def input_values(blueprint: Blueprint) -> dict[str, Sequence[Expression]]:
+def input_values(blueprint: Blueprint, directory: Directory | None = None) -> dict[str, Sequence[Expression]]:
     """The units of what a network is fed, over a row of a table."""
-    batch = blueprint.batch_columns()
+    batch = blueprint.batch_columns(directory)
     return {"features": batch.features, **{name: [index] for name, index in batch.indices.items()}}
 
 

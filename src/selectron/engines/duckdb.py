@@ -17,6 +17,7 @@ from selectron.engines.base import (
     Column,
     ColumnKind,
     Limits,
+    Lookup,
     NoFunctions,
     Recursion,
     Relation,
@@ -89,7 +90,7 @@ class DuckDB(NoFunctions):
 
     dialect: Final = "duckdb"
     limits: Final = Limits(expression_depth=1_000)
-    abilities: Final = Abilities(Recursion.FREE, Arrays.LISTS)
+    abilities: Final = Abilities(Recursion.FREE, Arrays.LISTS, lookup=Lookup.BUCKETS)
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -453,6 +453,17 @@ class Store:
         """A query of expressions over a model's rows of a table."""
         mine = exp.EQ(this=column("model_id"), expression=integer(model_id))
         return exp.Select(expressions=list(expressions)).from_(table(stored_in)).where(mine)
+
+    def categories(self, model_id: int) -> Callable[[int], exp.Select]:
+        """For the feature at each position a query of its categories and their places: text and item."""
+        listed = exp.EQ(this=column("statistic"), expression=text("categories"))
+
+        def at(position: int) -> exp.Select:
+            own = exp.EQ(this=column("position"), expression=integer(position))
+            rows = self.rows_of(STATISTICS, model_id, [column("text"), column("item")])
+            return rows.where(own, listed.copy())
+
+        return at
 
     def matrix(self, stored_in: str, model_id: int, **equal: str) -> exp.Select:
         """A query of the rows of a stored matrix: row, col and value."""
