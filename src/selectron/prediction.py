@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -345,6 +345,9 @@ def predict_function(abilities: Abilities, blueprint: Blueprint, name: str, weig
     features = blueprint.encoding.features
     target = blueprint.encoding.target
     arguments = exp.select(*(exp.alias_(column(f.column), f.column, quoted=True) for f in features))
+    if abilities.arrays is not Arrays.LISTS:
+        # A function that is no macro is called row by row: what a query makes once, each call would make.
+        weights = replace(weights, directory=None)
     predicted, stages = predicted_values(blueprint)
     query = forward_query(
         abilities,
