@@ -6,7 +6,7 @@ that is printed, so that they cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -161,6 +161,12 @@ class Blueprint:
     def prediction(self) -> Program:
         """From features and parameters to predictions."""
         return prediction_program(self.specification.network, self.inputs, self.loss)
+
+    def prediction_given(self, indices: Collection[str]) -> Program:
+        """Likewise, with the vectors of some embeddings fed, not looked up by their indices."""
+        if not indices:
+            return self.prediction
+        return prediction_program(self.specification.network, self.inputs, self.loss, indices)
 
     @cached_property
     def layers(self) -> dict[str, list[str]]:

@@ -183,6 +183,10 @@ def test_a_view_follows_and_rows_keep_their_order(name: str, engines: Callable[[
     view = exp.select(column("predicted_y")).from_("v").order_by(column("id"))
     before = [value for (value,) in engine.rows(view)]
     assert before == pytest.approx([row[-1] for row in predictions.rows()], rel=1e-12)
+    again = model.train(3)
+    after = [value for (value,) in engine.rows(view)]
+    assert after == pytest.approx([row[-1] for row in again.predict("t").rows()], rel=1e-12)
+    assert max(abs(a - b) for a, b in zip(after, before, strict=True)) > 1e-6
     assert model.evaluate().rows == ROWS // 10
     assert len(model.attributions("t", steps=2).rows()) > 0
 

@@ -55,7 +55,47 @@ class Directory:
         if find is None or len(feature.categories) < LEAST:
             return None
         known = feature.known
-        return find(known, entries(known, self.stored(position)))
+        sought = Sought(known.value(), known.numbers is not None, len(known.texts))
+        return find(sought, entries(known, self.stored(position)))
+
+    def vector(
+        self, index: str, feature: EmbeddingFeature, matrix: Callable[[], exp.Select]
+    ) -> list[Expression] | None:
+        """The numbers of the vector that a column of indices names; None if all are to be written down.
+
+        Parameters
+        ----------
+        index
+            The column.
+        matrix
+            Gives a query of the vectors: ``row``, ``col`` and ``value``.
+        """
+        find = WAYS.get(self.lookup)
+        if find is None or len(feature.categories) < LEAST:
+            return None
+
+        def found(dimension: int) -> exp.Select:
+            own = matrix().where(exp.EQ(this=column("col"), expression=integer(dimension)), copy=False)
+            return exp.Select(
+                expressions=[
+                    exp.alias_(double(column("row", STORED)), KNOWN, quoted=True),
+                    exp.alias_(column("value", STORED), PLACE, quoted=True),
+                ]
+            ).from_(own.subquery(quoted(STORED), copy=False), copy=False)
+
+        return [
+            find(Sought(column(index), True, feature.entries), found(dimension))
+            for dimension in range(feature.dimension)
+        ]
+
+
+@dataclass(frozen=True)
+class Sought:
+    """What is looked up: a row's value, whether it is a number, and among how many."""
+
+    value: Expression
+    is_number: bool
+    count: int
 
 
 def entries(known: Known, stored: exp.Query) -> exp.Select:
@@ -82,34 +122,34 @@ def written(known: Known) -> exp.Values:
     return exp.Values(expressions=tuples, alias=alias)
 
 
-def by_subquery(known: Known, found: exp.Select) -> Expression:
+def by_subquery(sought: Sought, found: exp.Select) -> Expression:
     """By a query for each row; kept as a table, what it reads is indexed on the first of them."""
-    same = exp.EQ(this=known.value(), expression=column(KNOWN, STORED))
+    same = exp.EQ(this=sought.value.copy(), expression=column(KNOWN, STORED))
     query = exp.select(column(PLACE, STORED)).from_(exp.table_(STORED, quoted=True)).where(same)
     return exp.Subquery(this=query.with_(quoted(STORED), found, materialized=True, copy=False))
 
 
-def by_object(known: Known, found: exp.Select) -> Expression:
+def by_object(sought: Sought, found: exp.Select) -> Expression:
     """By a JSON object that is made once, with the categories as its sorted keys."""
 
     def key(value: Expression) -> Expression:
         """A number's bytes, so that nothing depends on how numbers are spelt; -0 is 0."""
-        if known.numbers is None:
+        if not sought.is_number:
             return value
         return call("encode", call("float8send", positive(value)), text("hex"))
 
     made = call("jsonb_object_agg", key(column(KNOWN, STORED)), column(PLACE, STORED))
     whole = exp.select(made).from_(found.subquery(quoted(STORED), copy=False), copy=False)
-    return double(call("jsonb_object_field_text", exp.Subquery(this=whole), key(known.value())))
+    return double(call("jsonb_object_field_text", exp.Subquery(this=whole), key(sought.value.copy())))
 
 
-def by_buckets(known: Known, found: exp.Select) -> Expression:
+def by_buckets(sought: Sought, found: exp.Select) -> Expression:
     """By a list of lists that is made once: a row looks through the one that a hash of its value names."""
-    count = 1 << len(known.texts).bit_length()
+    count = 1 << sought.count.bit_length()
 
     def bucket(value: Expression) -> Expression:
         """From 1. Values that are equal in any collation share one."""
-        plain = call("lower", call("strip_accents", value)) if known.numbers is None else positive(value)
+        plain = positive(value) if sought.is_number else call("lower", call("strip_accents", value))
         hashed = exp.Mod(this=call("hash", plain), expression=integer(count))
         return exp.Add(this=cast(hashed, "bigint"), expression=integer(1))
 
@@ -129,9 +169,9 @@ def by_buckets(known: Known, found: exp.Select) -> Expression:
     each = each.join(found.subquery(quoted(STORED), copy=False), on=here, join_type="left", copy=False)
     each = each.group_by(column(BUCKET, "buckets"), copy=False)
     lists = exp.select(listed(column(STORED), BUCKET)).from_(each.subquery("filled", copy=False), copy=False)
-    own = exp.Bracket(this=exp.Subquery(this=lists), expressions=[bucket(known.value())], offset=1)
+    own = exp.Bracket(this=exp.Subquery(this=lists), expressions=[bucket(sought.value.copy())], offset=1)
     entry = quoted("entry")
-    same = exp.EQ(this=known.value(), expression=field(entry, KNOWN))
+    same = exp.EQ(this=sought.value.copy(), expression=field(entry, KNOWN))
     matching = call("list_filter", own, exp.Lambda(this=same, expressions=[entry.copy()]))
     return field(exp.Bracket(this=matching, expressions=[integer(1)], offset=1), PLACE)
 
@@ -146,7 +186,7 @@ def positive(value: Expression) -> Expression:
     return exp.Add(this=value, expression=number(0.0))
 
 
-WAYS: Final[Mapping[Lookup, Callable[[Known, exp.Select], Expression]]] = {
+WAYS: Final[Mapping[Lookup, Callable[[Sought, exp.Select], Expression]]] = {
     Lookup.SUBQUERY: by_subquery,
     Lookup.OBJECT: by_object,
     Lookup.BUCKETS: by_buckets,
