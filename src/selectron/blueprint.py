@@ -6,7 +6,7 @@ that is printed, so that they cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from sqlglot import exp
 
 from selectron.errors import ConfigurationError
 from selectron.features.encoding import Encoding
+from selectron.features.lookup import Directory
 from selectron.features.options import FeatureOptions
 from selectron.features.targets import ClassTarget, NumberTarget
 from selectron.layouts.base import BatchColumns, BatchPlan, Step
@@ -161,6 +162,12 @@ class Blueprint:
         """From features and parameters to predictions."""
         return prediction_program(self.specification.network, self.inputs, self.loss)
 
+    def prediction_given(self, indices: Collection[str]) -> Program:
+        """Likewise, with the vectors of some embeddings fed, not looked up by their indices."""
+        if not indices:
+            return self.prediction
+        return prediction_program(self.specification.network, self.inputs, self.loss, indices)
+
     @cached_property
     def layers(self) -> dict[str, list[str]]:
         """The names of each layer's units, in order."""
@@ -178,12 +185,13 @@ class Blueprint:
         # A layer's weights come from the one before it in this order.
         return {**embedded, "input": list(self.encoding.units), **hidden, "output": named}
 
-    def batch_columns(self) -> BatchColumns:
-        """What batches hold, as expressions over a row of the table."""
-        indices = {
-            shape.index: feature.index()
-            for shape, feature in zip(self.inputs.embeddings, self.encoding.embeddings, strict=True)
-        }
+    def batch_columns(self, directory: Directory | None = None) -> BatchColumns:
+        """What batches hold, as expressions over a row of the table.
+
+        With a directory they read the store; without, they stand on their own.
+        """
+        names = [shape.index for shape in self.inputs.embeddings]
+        indices = dict(zip(names, self.encoding.indices(directory), strict=True))
         weight = self.weight() if self.step.weighted else None
         return BatchColumns(self.encoding.dense(), self.encoding.target.values(), indices, weight)
 

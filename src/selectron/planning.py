@@ -16,7 +16,8 @@ from selectron.layouts.functions import AGGREGATES, FUNCTIONS
 from selectron.layouts.functions_step import FunctionsLayout
 from selectron.layouts.relations_step import RelationsLayout
 from selectron.layouts.vectors_step import VectorsLayout
-from selectron.program.operations import MatMul
+from selectron.program.expansion import without_scatter
+from selectron.program.operations import MatMul, Scatter
 from selectron.program.tensor import BATCH
 
 __all__ = [
@@ -189,11 +190,18 @@ class Choice:
         return 10 if self.strategy is StrategyName.NESTED else 1
 
 
-def products_of(step: Step) -> int:
+# Layouts in which a row has a product with each entry of an embedding, not with its own alone.
+WRITTEN_OUT: Final = (LayoutName.COLUMNS, LayoutName.VECTORS)
+
+
+def products_of(step: Step, layout: LayoutName) -> int:
     """Products of a row of the batch, forward and backward."""
     total = 0
-    for tensor in step.program.tensors():
-        if isinstance(tensor.operation, MatMul):
+    program = without_scatter(step.program) if layout in WRITTEN_OUT else step.program
+    for tensor in program.tensors():
+        if isinstance(tensor.operation, Scatter):
+            total += int(tensor.shape[1])
+        elif isinstance(tensor.operation, MatMul):
             extents = {*tensor.inputs[0].shape, *tensor.inputs[1].shape}
             sizes = [extent for extent in extents if isinstance(extent, int)]
             product = 1
@@ -225,7 +233,7 @@ def limit_of(name: LayoutName, step: Step, abilities: Abilities, limits: Limits,
     if name is LayoutName.ARRAYS:
         return None
     pages = pages_of(abilities, step) if name is LayoutName.COLUMNS else None
-    products = products_of(step)
+    products = products_of(step, name)
     if pages is not None and products > pages.products:
         return f"a row needs {products} products, and the engine plans statements of {pages.products}"
     fed = sum(int(shape[1]) for shape in step.program.inputs.values() if shape[0] == BATCH)
@@ -261,7 +269,7 @@ def choose(
         If the engine cannot run what is asked for, naming the limit and the alternative.
     """
     wanted = StrategyName.RECURSIVE if strategy is None else strategy
-    cells, products = cells_of(step), products_of(step) * plan.size
+    cells = cells_of(step)
     units = units_of(step) * plan.size
     found: dict[tuple[LayoutName, StrategyName], float] = {}
     problems: dict[LayoutName, str] = {}
@@ -281,6 +289,7 @@ def choose(
             problems[name] = problem
             reasons.append(f"{name}: {problem}")
             continue
+        products = products_of(step, name) * plan.size
         seconds = COSTS[name][abilities.arrays].seconds(cells, units, products)
         line = f"{name}, {tried}: about {seconds * 1000:.3g} ms a step"
         if waits:
@@ -298,7 +307,7 @@ def choose(
             hint=". ".join(filter(None, (remedy, "; ".join(reasons)))) + ".",
         )
     best = min(candidates, key=lambda key: candidates[key])
-    planned = COSTS[best[0]][abilities.arrays].planned * products_of(step)
+    planned = COSTS[best[0]][abilities.arrays].planned * products_of(step, best[0])
     return Choice(*best, candidates[best], tuple(reasons), planned)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -15,6 +16,7 @@ from selectron.engines.base import Abilities, Arrays, Column, Recursion, Relatio
 from selectron.errors import ColumnError
 from selectron.features.fitting import argument, fitted_beside
 from selectron.features.kinds import Feature
+from selectron.features.lookup import Directory
 from selectron.features.targets import ClassTarget
 from selectron.forms import BY_COLUMNS, BY_FUNCTIONS, BY_LISTS, Form
 from selectron.layouts import columns
@@ -61,12 +63,16 @@ MOST_PIVOTED: Final = 500
 class Weights:
     """Where a forward pass finds its parameters: in a query of one row, or as numbers written down.
 
-    `form` is the one in which queries hold tensors, for these parameters.
+    `form` is the one in which queries hold tensors, for these parameters. `directory` says where categories
+    are looked up; without one they are written down. `vectors` are those of embeddings, by their
+    index's name and as expressions over its column, where they are looked up and so no parameters here.
     """
 
     query: exp.Select | None
     values: Mapping[str, Array] = field(default_factory=dict)
     form: Form = BY_COLUMNS
+    directory: Directory | None = None
+    vectors: Mapping[str, Sequence[Expression]] = field(default_factory=dict)
 
 
 def stored_weights(
@@ -77,14 +83,21 @@ def stored_weights(
     values: Mapping[str, Array],
     *,
     plain: bool = False,
+    whole: bool = False,
 ) -> Weights:
     """The parameters of a model's current checkpoint.
 
     They are read from the store when the query runs, so that a view follows the model; but networks that are
     too large for a column for each weight are written down, where the engine has no lists: as tensors for our
-    functions, or, if the query is `plain`, to run without these, as numbers.
+    functions, or, if the query is `plain`, to run without these, as numbers. The vectors of many categories
+    are looked up by the row's index, unless the `whole` of the parameters is wanted.
     """
-    parameters = blueprint.step.parameters
+    directory = Directory(abilities.lookup, store.categories(model_id))
+    vectors: dict[str, Sequence[Expression]] = {}
+    if abilities.arrays is not Arrays.LISTS and not whole:
+        vectors = looked_up(store, model_id, blueprint, directory)
+    apart = {embedding.layer for embedding in blueprint.inputs.embeddings if embedding.index in vectors}
+    parameters = [parameter for parameter in blueprint.step.parameters if parameter.layer not in apart]
     if abilities.arrays is Arrays.LISTS:
         expressions = [
             exp.alias_(
@@ -97,10 +110,10 @@ def stored_weights(
             )
             for parameter in parameters
         ]
-        return Weights(exp.select(*expressions), form=BY_LISTS)
+        return Weights(exp.select(*expressions), form=BY_LISTS, directory=directory)
     if sum(parameter.initial.size for parameter in parameters) > MOST_PIVOTED:
         by_ours = abilities.arrays is Arrays.FUNCTIONS and not plain
-        return Weights(None, values, BY_FUNCTIONS if by_ours else BY_COLUMNS)
+        return Weights(None, values, BY_FUNCTIONS if by_ours else BY_COLUMNS, directory, vectors)
     pivoted: list[Expression] = []
     for parameter in parameters:
         for i, j in elements(parameter.shape):
@@ -115,7 +128,20 @@ def stored_weights(
             )
             value = exp.Max(this=exp.Case(ifs=[exp.If(this=same, true=column("value"))]))
             pivoted.append(exp.alias_(value, element_name(parameter.key, parameter.shape, i, j), quoted=True))
-    return Weights(store.rows_of(PARAMETERS, model_id, pivoted))
+    return Weights(store.rows_of(PARAMETERS, model_id, pivoted), directory=directory, vectors=vectors)
+
+
+def looked_up(
+    store: Store, model_id: int, blueprint: Blueprint, directory: Directory
+) -> dict[str, Sequence[Expression]]:
+    """The vectors that rows find by their indices, by the index's name."""
+    found: dict[str, Sequence[Expression]] = {}
+    for shape, feature in zip(blueprint.inputs.embeddings, blueprint.encoding.embeddings, strict=True):
+        matrix = partial(store.matrix, PARAMETERS, model_id, layer=shape.layer, parameter="vectors")
+        vector = directory.vector(shape.index, feature, matrix)
+        if vector is not None:
+            found[shape.index] = vector
+    return found
 
 
 @growing()
@@ -147,21 +173,27 @@ def forward_query(
     stages
         Stages after the program's.
     """
-    whole = blueprint.prediction
+    whole = blueprint.prediction_given(weights.vectors.keys())
     program = Program({name: whole.outputs[name] for name in wanted}, whole.labels)
     own = [(f"{OWN}{name}", column(name)) for name in carried]
-    inputs = weights.form.fed({**input_values(blueprint), "target": target})
+    inputs = weights.form.fed({**input_values(blueprint, weights.directory), "target": target})
+    given = {
+        shape.given: [value.copy() for value in weights.vectors[shape.index]]
+        for shape in blueprint.inputs.embeddings
+        if shape.index in weights.vectors
+    }
+    before = [Stage(tuple(weights.form.fed(given).items()))] if given else []
     encoded = [
         exp.Alias(this=value, alias=exp.to_identifier(name, quoted=True))
         for name, value in (*own, *inputs.items())
     ]
     rows = exp.Select(expressions=encoded).from_(relation.source.copy(), copy=False)
-    return program_query(abilities, program, rows, weights, outputs, stages=stages)
+    return program_query(abilities, program, rows, weights, outputs, before=before, stages=stages)
 
 
-def input_values(blueprint: Blueprint) -> dict[str, Sequence[Expression]]:
+def input_values(blueprint: Blueprint, directory: Directory | None = None) -> dict[str, Sequence[Expression]]:
     """The units of what a network is fed, over a row of a table."""
-    batch = blueprint.batch_columns()
+    batch = blueprint.batch_columns(directory)
     return {"features": batch.features, **{name: [index] for name, index in batch.indices.items()}}
 
 
@@ -172,6 +204,7 @@ def program_query(
     weights: Weights,
     outputs: Mapping[str, Expression],
     *,
+    before: Sequence[Stage] = (),
     stages: Sequence[Stage] = (),
 ) -> exp.Select:
     """A program over each row of a query.
@@ -182,13 +215,15 @@ def program_query(
         Gives what the program is fed, in the form of the weights, and what outputs read besides.
     outputs, stages
         As those of :func:`forward_query`.
+    before
+        Stages before the program's.
     """
     forward = weights.form.stages(program, weights.values)
     if weights.query is not None:
         parameters = weights.query.subquery("parameters")
         rows = exp.select("*").from_(rows.subquery("rows", copy=False), copy=False)
         rows = rows.join(parameters, join_type="cross", copy=False)
-    queries, last = chained(rows, [*forward, *stages], outputs)
+    queries, last = chained(rows, [*before, *forward, *stages], outputs)
     aliases = [exp.TableAlias(this=exp.to_identifier(name, quoted=True)) for name, _ in queries]
     ctes = [
         exp.CTE(this=query, alias=alias, materialized=bool(abilities.copies))
@@ -341,6 +376,9 @@ def predict_function(abilities: Abilities, blueprint: Blueprint, name: str, weig
     """Prediction as a function of a row's features."""
     features = blueprint.encoding.features
     target = blueprint.encoding.target
+    if abilities.arrays is not Arrays.LISTS:
+        # A function that is no macro is called row by row: what a query makes once, each call would make.
+        weights = replace(weights, directory=None)
     predicted, stages = predicted_values(blueprint)
     query = forward_query(
         abilities,

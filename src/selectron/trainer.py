@@ -14,6 +14,7 @@ from sqlglot import exp
 from selectron.blueprint import Blueprint
 from selectron.engines.base import Engine
 from selectron.errors import DivergenceError, TrainingInterrupted
+from selectron.features.lookup import Directory
 from selectron.features.rows import HELD_OUT, POSITION
 from selectron.layouts.base import FLAGS, LOG_PREFIX, TICK, Layout
 from selectron.layouts.storage import union_all
@@ -186,9 +187,10 @@ class Trainer:
     def prepare(self, *, resume: bool, other_rows: bool = False) -> None:
         """Make the batches and the state to start from."""
         register(self.engine, self.layout)
+        directory = Directory(self.engine.abilities.lookup, self.store.categories(self.record.model_id))
         made = self.layout.tables(
             self.engine.temporary(ROWS),
-            self.blueprint.batch_columns(),
+            self.blueprint.batch_columns(directory),
             self.blueprint.specification.plan,
             held_out=HELD_OUT,
             position=POSITION,

@@ -18,6 +18,7 @@ from sqlglot import exp
 from selectron.blueprint import Blueprint
 from selectron.engines.base import Engine, Relation
 from selectron.errors import ConfigurationError, DataError
+from selectron.features.lookup import Directory
 from selectron.features.rows import ROW
 from selectron.features.targets import ClassTarget, NumberTarget
 from selectron.prediction import Weights, input_values, predict_query, prediction_columns
@@ -162,7 +163,7 @@ def compared(
     by_database = sorted(engine.rows(wanted), key=lambda row: int(row[0]))
     places = [int(row[0]) for row in by_database]
     database = as_numbers([row[1 : 1 + len(numbers)] for row in by_database])
-    numpy = by_numpy(engine, blueprint, relation, parameters)
+    numpy = by_numpy(engine, blueprint, relation, parameters, weights.directory)
     absolute, relative = differences(database, numpy)
     allowed = tolerance * np.maximum(1.0, np.nan_to_num(np.abs(numpy), nan=1.0))
     others = 0
@@ -183,10 +184,14 @@ def compared(
 
 
 def by_numpy(
-    engine: Engine, blueprint: Blueprint, relation: Relation, parameters: Mapping[str, Array]
+    engine: Engine,
+    blueprint: Blueprint,
+    relation: Relation,
+    parameters: Mapping[str, Array],
+    directory: Directory | None,
 ) -> Array:
     """The probability of each class, or the predicted numbers, of rows in the order of their numbers."""
-    inputs = {name: list(units) for name, units in input_values(blueprint).items() if units}
+    inputs = {name: list(units) for name, units in input_values(blueprint, directory).items() if units}
     encoded = [unit for units in inputs.values() for unit in units]
     query = exp.select(column(ROW), *encoded).from_(relation.source.copy())
     values = as_numbers([row[1:] for row in sorted(engine.rows(query), key=lambda row: int(row[0]))])

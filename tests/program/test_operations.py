@@ -77,6 +77,11 @@ CASES = [
     Case(op.Broadcast, lambda x, y: op.broadcast(x, y), (COLUMN, MATRIX)),
     Case(op.RowNumber, lambda x: op.multiply(x, op.row_number(x)), (MATRIX,)),
     Case(op.Gather, lambda t, x: op.gather(t, op.row_number(x)), ((ROWS, 2), COLUMN)),
+    Case(
+        op.Scatter,
+        lambda x, t: op.scatter(x, op.floor(op.multiply(op.row_number(x), op.constant(0.5))), t),
+        (MATRIX, (ROWS, 3)),
+    ),
 ]
 
 ABSTRACT = {op.Operation, op.Elementwise, op.Unary, op.Binary, op.Comparison, op.Reduction}
@@ -174,6 +179,8 @@ def x(*shape: int | str) -> Tensor:
         lambda: op.broadcast(x(2, 3), x(2, 1)),
         lambda: op.gather(x(4, 2), x(BATCH, 2)),
         lambda: op.gather(x(BATCH, 2), x(BATCH, 1)),
+        lambda: op.scatter(x(BATCH, 2), x(BATCH, 1), x(4, 3)),
+        lambda: op.scatter(x(BATCH, 2), x(4, 1), x(4, 2)),
         lambda: op.where(x(2, 3), x(2, 3), x(2, 3)),
         lambda: gradients(x(2, 3), [x(2, 3)]),
         lambda: Program({"y": op.add(op.input_("a", (1, 2)), op.sum_(op.input_("a", (1, 3))))}),

@@ -25,6 +25,7 @@ __all__ = [
     "Copying",
     "Engine",
     "Limits",
+    "Lookup",
     "NoFunctions",
     "NoSqlFunctions",
     "Pages",
@@ -142,6 +143,15 @@ class Copying(StrEnum):
     UNLESS_OFFSET = "offset"  # OFFSET 0, which keeps the query apart without storing its rows
 
 
+class Lookup(StrEnum):
+    """How an expression over a row finds its value among thousands of stored ones."""
+
+    WRITTEN = ""  # not at all: each is written down
+    SUBQUERY = "subquery"  # by a correlated query, of which the relation that it reads is indexed once
+    OBJECT = "object"  # in a JSON object with sorted keys
+    BUCKETS = "buckets"  # in a list of lists, by a hash
+
+
 @dataclass(frozen=True)
 class Pages:
     """How the columns layout holds a state of many numbers: as arrays, in columns that are pages of them.
@@ -175,6 +185,7 @@ class Abilities:
     # Arrays of numbers whose elements are read about as fast as columns; None if there are none.
     pages: Pages | None = None
     vectors: Vectors = Vectors.NONE
+    lookup: Lookup = Lookup.WRITTEN
 
 
 class Engine(Protocol):

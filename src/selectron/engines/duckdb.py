@@ -19,6 +19,7 @@ from selectron.engines.base import (
     Column,
     ColumnKind,
     Limits,
+    Lookup,
     NoFunctions,
     Recursion,
     Relation,
@@ -96,7 +97,7 @@ class DuckDB(TypedTables, NoFunctions):
 
     dialect: Final = "duckdb"
     limits: Final = Limits(expression_depth=1_000)
-    abilities: Final = Abilities(Recursion.FREE, Arrays.LISTS)
+    abilities: Final = Abilities(Recursion.FREE, Arrays.LISTS, lookup=Lookup.BUCKETS)
 
     def __init__(
         self,

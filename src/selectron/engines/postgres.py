@@ -22,6 +22,7 @@ from selectron.engines.base import (
     ColumnKind,
     Copying,
     Limits,
+    Lookup,
     NoFunctions,
     Pages,
     Recursion,
@@ -194,6 +195,7 @@ ABILITIES: Final = Abilities(
     Recursion.COPIED,
     Arrays.NONE,
     copies=Copying.UNLESS_OFFSET,
+    lookup=Lookup.OBJECT,
     pages=Pages(least=900, size=1_000, products=60_000),
 )
 

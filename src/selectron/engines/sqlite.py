@@ -27,6 +27,7 @@ from selectron.engines.base import (
     ColumnKind,
     Copying,
     Limits,
+    Lookup,
     NoSqlFunctions,
     Recursion,
     Relation,
@@ -254,7 +255,11 @@ class SQLite(SchemaTables, NoSqlFunctions):
         columns=2_000, expression_depth=1_000, arguments=127, compound_selects=500, statement_bytes=1_000_000
     )
     abilities: Final = Abilities(
-        Recursion.SCALAR, Arrays.FUNCTIONS, copies=Copying.UNLESS_MATERIALIZED, expands=True
+        Recursion.SCALAR,
+        Arrays.FUNCTIONS,
+        copies=Copying.UNLESS_MATERIALIZED,
+        expands=True,
+        lookup=Lookup.SUBQUERY,
     )
 
     def __init__(self, path: str | Path = ":memory:", *, read_only: bool = False) -> None:

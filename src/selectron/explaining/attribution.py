@@ -273,7 +273,7 @@ def encoded_rows(subject: Subject, index: int | None) -> exp.Select:
     number_ = exp.alias_(exp.Window(this=exp.RowNumber()), ROW, quoted=True)
     rows = exp.select(number_, *map(column, subject.features)).from_(subject.relation.source.copy())
     numbered = Relation(rows.subquery("numbered"), subject.relation.label)
-    inputs = subject.weights.form.fed(input_values(subject.blueprint))
+    inputs = subject.weights.form.fed(input_values(subject.blueprint, subject.weights.directory))
     if index is not None:
         encoded = [exp.alias_(value, name, quoted=True) for name, value in inputs.items()]
         explained = exp.alias_(number(float(index)), EXPLAINED, quoted=True)
@@ -330,7 +330,7 @@ def summed_over_steps(walked: exp.Select, sums: Sequence[str]) -> exp.Select:
 
 def baseline_values(subject: Subject, parameters: Mapping[str, Array], baseline: object) -> dict[str, Array]:
     """The units of each input at the baseline, of shape (1, units)."""
-    inputs, engine = input_values(subject.blueprint), subject.engine
+    inputs, engine = input_values(subject.blueprint, subject.weights.directory), subject.engine
     vectors = {e.index: parameters[f"{e.layer}.vectors"] for e in subject.blueprint.inputs.embeddings}
     if isinstance(baseline, str) and baseline == "zeros":
         zeros = {name: np.zeros((1, matrix.shape[1])) for name, matrix in vectors.items()}

@@ -19,6 +19,7 @@ from selectron.features.kinds import (
     NumberFeature,
     TimeFeature,
 )
+from selectron.features.lookup import Directory
 from selectron.features.targets import ClassTarget, NumberTarget, Target
 from selectron.sql import folded
 
@@ -90,6 +91,15 @@ class Encoding:
     def embeddings(self) -> tuple[EmbeddingFeature, ...]:
         """The embedded columns."""
         return tuple(feature for feature in self.features if isinstance(feature, EmbeddingFeature))
+
+    def indices(self, directory: Directory | None = None) -> list[exp.Expr]:
+        """The index of each embedded column, looked up if a directory says where."""
+        found = []
+        for position, feature in enumerate(self.features):
+            if isinstance(feature, EmbeddingFeature):
+                place = None if directory is None else directory.place(position, feature)
+                found.append(feature.index(place))
+        return found
 
     def dense(self) -> list[exp.Expr]:
         """A DOUBLE for each dense unit."""

@@ -285,6 +285,14 @@ class EmbeddingFeature(Categorical):
     def expressions(self) -> tuple[Expression, ...]:
         return ()
 
-    def index(self) -> Expression:
-        """The index of a row's vector, from 0, as a DOUBLE."""
-        return self.known.place(number(float(len(self.categories))))
+    def index(self, place: Expression | None = None) -> Expression:
+        """The index of a row's vector, from 0, as a DOUBLE.
+
+        Parameters
+        ----------
+        place
+            The place of the row's category among the known ones, NULL for others, where it is looked up; by
+            default a CASE with a branch for each.
+        """
+        last = number(float(len(self.categories)))
+        return self.known.place(last) if place is None else exp.func("coalesce", place, last)

@@ -20,18 +20,40 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from sqlglot import exp
 
-from selectron.layouts.kernels import BY_ROWS, BY_UNITS, Key, Order, base, kernel, pick_of, reversed_order
+from selectron.layouts.kernels import (
+    BY_ROWS,
+    BY_UNITS,
+    Key,
+    Order,
+    base,
+    element_of,
+    kernel,
+    pick_of,
+    reversed_order,
+)
 from selectron.layouts.scalars import REPEATING, scalar
 from selectron.layouts.stages import Stage
 from selectron.program import operations as op
+from selectron.program.expansion import without_scatter
 from selectron.program.program import Program
 from selectron.program.tensor import BATCH, Extent, Shape, Tensor
-from selectron.sql import column, integer
+from selectron.sql import call, column, integer, number, quoted
 
-__all__ = ["BY_ROWS", "BY_UNITS", "Lowered", "input_column", "lower", "offered_orders"]
+__all__ = [
+    "BEFORE",
+    "BY_ROWS",
+    "BY_UNITS",
+    "ROWS",
+    "Lowered",
+    "entries_column",
+    "input_column",
+    "lower",
+    "offered_orders",
+]
 
 Expression = exp.Expr
 
@@ -68,6 +90,28 @@ def input_column(name: str, shape: Shape, order: Order) -> str:
     return name if order == offered_orders(shape)[0] else f"{name} by unit"
 
 
+# Of an entry that some rows of a batch name: how many come after the one before it, and the rows' places.
+BEFORE: Final = "before"
+ROWS: Final = "rows"
+
+
+def entries_column(name: str) -> str:
+    """The column that holds the batch's rows by the entry that an index names.
+
+    >>> entries_column("index: island")
+    'index: island by entry'
+    """
+    return f"{name} by entry"
+
+
+def is_by_entry(tensor: Tensor) -> bool:
+    """Whether a tensor is a sum by an index that the batch holds by entry."""
+    if not isinstance(tensor.operation, op.Scatter):
+        return False
+    index = tensor.inputs[1]
+    return isinstance(index.operation, op.Input) and index.shape[0] == BATCH
+
+
 class Lowering:
     """Lowers one program. Made for one use; :func:`lower` is its face."""
 
@@ -102,7 +146,7 @@ class Lowering:
 
     def fuses(self, reader: Tensor, dependency: Tensor) -> bool:
         """Whether a tensor can be computed inside its reader's loops."""
-        if type(reader.operation) in REPEATING:
+        if type(reader.operation) in REPEATING or isinstance(dependency.operation, op.Scatter):
             return False
         if isinstance(reader.operation, (op.Elementwise, op.Broadcast)):
             # A smaller tensor would be computed again for every element that it is broadcast to.
@@ -193,7 +237,38 @@ class Lowering:
                 self.side(then, tensor, order),
                 self.side(otherwise, tensor, order),
             )
+        if isinstance(tensor.operation, op.Scatter):
+            return self.scattered(tensor)
         return kernel(self, tensor, order, lambda inside: inside.compute(tensor))
+
+    def scattered(self, tensor: Tensor) -> Expression:
+        """The sums of the entries that the batch has, with zeros between them: work for each row of the batch
+        and for each number of the result, not for each pair of these.
+        """
+        (root, flipped), index = base(tensor.inputs[0]), tensor.inputs[1]
+        assert isinstance(index.operation, op.Input)
+        name = entries_column(index.operation.name)
+        self.levels[name] = 0
+        units = 1 in root.shape or flipped
+        values = self.read(self.name_of(Key(root, BY_ROWS if units else BY_UNITS)))
+        entry, row, unit = (quoted(own) for own in ("entry", "i", "unit"))
+        is_list = self.is_list(tensor.shape[1])
+        line = unit if is_list else values
+        own = call(
+            "list_transform",
+            exp.Dot(this=entry.copy(), expression=quoted(ROWS)),
+            exp.Lambda(this=element_of(line, row.copy()), expressions=[row]),
+        )
+        empty = exp.cast(exp.Array(expressions=[]), "double[]", dialect="duckdb")
+        skipped = call(
+            "list_resize", empty, exp.Dot(this=entry.copy(), expression=quoted(BEFORE)), number(0.0)
+        )
+        part = call("list_append", skipped, call("list_sum", own))
+        parts = call("list_transform", self.read(name), exp.Lambda(this=part, expressions=[entry]))
+        whole = call("list_resize", call("flatten", parts), integer(int(tensor.shape[0])), number(0.0))
+        if not is_list:
+            return whole
+        return call("list_transform", values, exp.Lambda(this=whole, expressions=[unit.copy()]))
 
     def side(self, tensor: Tensor, whole: Tensor, order: Order) -> Expression:
         """One side of a choice, of the shape and in the order of the whole."""
@@ -211,7 +286,7 @@ class Lowering:
         if 1 in tensor.shape:
             return BY_ROWS
         natural = BY_ROWS if BATCH in tensor.shape else BY_UNITS
-        if tensor in self.roots:
+        if tensor in self.roots or isinstance(tensor.operation, op.Scatter):
             return natural
         wanted = {
             reversed_order((1 - axis, axis)) if base(part)[1] else (1 - axis, axis)
@@ -260,6 +335,8 @@ def contracted(reader: Tensor) -> list[tuple[Tensor, int]]:
     operation = reader.operation
     if isinstance(operation, op.MatMul):
         return [(reader.inputs[0], 1), (reader.inputs[1], 0)]
+    if isinstance(operation, op.Scatter):
+        return [(reader.inputs[0], 0)]
     if isinstance(operation, (op.Sum, op.Max)):
         picked = pick_of(reader)
         return [(reader.inputs[0] if picked is None else picked[1], operation.axis)]
@@ -289,4 +366,5 @@ def lower(program: Program, *, batch_in_rows: bool = False) -> Lowered:
     'LIST_TRANSFORM("x", LAMBDA "row" : LIST_TRANSFORM("w", LAMBDA "unit" :
      TANH(LIST_INNER_PRODUCT("row", "unit"))))'
     """
-    return Lowering(program, batch_in_rows=batch_in_rows).run()
+    own = without_scatter(program, unless=lambda tensor: is_by_entry(tensor) and not batch_in_rows)
+    return Lowering(own, batch_in_rows=batch_in_rows).run()

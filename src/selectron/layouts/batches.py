@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from sqlglot import exp
 
-from selectron.layouts.arrays import BY_UNITS, input_column
+from selectron.layouts.arrays import BEFORE, BY_UNITS, ROWS, entries_column, input_column
 from selectron.layouts.base import BatchColumns, BatchPlan, numbered_batches
 from selectron.program.tensor import BATCH
-from selectron.sql import column, integer, number
+from selectron.sql import cast, column, integer, number, quoted
 
 __all__ = ["batches_query"]
 
 Expression = exp.Expr
+
+ENCODED: Final = "encoded"
+PLACE: Final = "place"
 
 
 def batches_query(
@@ -28,12 +32,13 @@ def batches_query(
     held_out, position
         Columns that say whether a row is held out, and its place among the rows that share that.
     """
-    batch, _, is_training = numbered_batches(plan, held_out=held_out, position=position)
+    batch, place, is_training = numbered_batches(plan, held_out=held_out, position=position)
     values = columns.tensors
     row = exp.select(
         exp.alias_(batch, "batch", quoted=True),
         exp.alias_(is_training, "is_training", quoted=True),
         column(position),
+        exp.alias_(exp.Add(this=place, expression=integer(1)), PLACE, quoted=True),
         *(exp.alias_(value_of(units), name, quoted=True) for name, units in values.items()),
     ).from_(rows, copy=False)
 
@@ -42,7 +47,7 @@ def batches_query(
         exp.alias_(exp.AnyValue(this=column("is_training")), "is_training", quoted=True),
         *(exp.alias_(listed(name, position), name, quoted=True) for name in values),
     )
-    gathered = gathered.from_(row.subquery("encoded", copy=False), copy=False)
+    gathered = gathered.from_(exp.table_(ENCODED, quoted=True), copy=False)
     gathered = gathered.group_by(column("batch"), copy=False)
 
     last = exp.EQ(this=column("batch"), expression=integer(plan.per_epoch - 1))
@@ -60,8 +65,42 @@ def batches_query(
         exp.alias_(ends, "ends_epoch", quoted=True),
         *(column(name) for name in values),
         *by_unit,
+        *(column(entries_column(name)) for name in columns.indices),
     )
-    return whole.from_(gathered.subquery("gathered", copy=False), copy=False)
+    whole = whole.from_(gathered.subquery("gathered", copy=False), copy=False)
+    for name in columns.indices:
+        own = by_entry(name).subquery(quoted(entries_column(name)), copy=False)
+        whole = whole.join(own, using=column("batch"), copy=False)
+    # Read once for the lists and once for each index.
+    return whole.with_(quoted(ENCODED), row, materialized=bool(columns.indices), copy=False)
+
+
+def by_entry(name: str) -> exp.Select:
+    """For each batch the entries that an index names, in order, each with the places of its rows."""
+    entry = column(name)
+    window = exp.Window(
+        this=exp.Lag(this=entry.copy()),
+        partition_by=[column("batch")],
+        order=exp.Order(expressions=[exp.Ordered(this=entry.copy(), nulls_first=False)]),
+    )
+    last = exp.func("coalesce", window, number(-1.0))
+    before = exp.Sub(this=exp.Sub(this=entry.copy(), expression=last), expression=number(1.0))
+    places = exp.Order(this=column(PLACE), expressions=[exp.Ordered(this=column(PLACE), nulls_first=False)])
+    own = exp.Struct(
+        expressions=[
+            exp.PropertyEQ(this=quoted(BEFORE), expression=cast(before, "bigint")),
+            exp.PropertyEQ(this=quoted(ROWS), expression=exp.ArrayAgg(this=places)),
+        ]
+    )
+    entries = (
+        exp.select(column("batch"), entry, exp.alias_(own, "own", quoted=True))
+        .from_(exp.table_(ENCODED, quoted=True), copy=False)
+        .group_by(column("batch"), entry.copy(), copy=False)
+    )
+    ordered = exp.Order(this=column("own"), expressions=[exp.Ordered(this=entry.copy(), nulls_first=False)])
+    listed_ = exp.alias_(exp.ArrayAgg(this=ordered), entries_column(name), quoted=True)
+    query = exp.select(column("batch"), listed_).from_(entries.subquery("entries", copy=False), copy=False)
+    return query.group_by(column("batch"), copy=False)
 
 
 def value_of(units: Sequence[Expression]) -> Expression:

@@ -23,6 +23,7 @@ from selectron.layouts.placing import UNITS, Place, Placing, cells, extent_of
 from selectron.layouts.scalars import REPEATING, group, scalar
 from selectron.layouts.stages import Stage
 from selectron.program import operations as op
+from selectron.program.expansion import without_scatter
 from selectron.program.operations import Array
 from selectron.program.program import Program
 from selectron.program.tensor import BATCH, Tensor
@@ -364,4 +365,4 @@ def lower(
     >>> [(name, value.sql("duckdb")) for name, value in lowered.outputs["y"]]
     [('y', '"sum"')]
     """
-    return Lowering(program, constants or {}, placing).run()
+    return Lowering(without_scatter(program), constants or {}, placing).run()

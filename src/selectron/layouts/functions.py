@@ -200,6 +200,7 @@ WHOLE: Final[tuple[tuple[type[op.Operation], int], ...]] = (
     (op.MatMul, 2),
     (op.Transpose, 1),
     (op.Gather, 2),
+    (op.Scatter, 3),
     (op.Broadcast, 2),
     (op.RowNumber, 1),
 )

@@ -28,11 +28,13 @@ from selectron.layouts.base import (
 from selectron.layouts.functions import MOST_ARGUMENTS, Lowered, blob_literal, call, lower, packed, part
 from selectron.layouts.stages import chained, read_by
 from selectron.program.operations import Array
-from selectron.sql import cast, column, integer, number, text
+from selectron.sql import cast, column, integer, number, quoted, text
 
 __all__ = ["FunctionsLayout"]
 
 Expression = exp.Expr
+
+ENCODED: Final = "encoded"
 
 STATE: Final = "state"
 LOG: Final = "log"
@@ -89,8 +91,11 @@ class FunctionsLayout:
                 quoted=True,
             ),
         ]
-        inner = exp.select(*encoded).from_(rows.copy()).subquery("encoded", copy=False)
-        query = exp.select(*own_columns, *stacked).from_(inner, copy=False).group_by(column(BATCH_NUMBER))
+        inner = exp.select(*encoded).from_(rows.copy())
+        query = exp.select(*own_columns, *stacked).from_(exp.table_(ENCODED, quoted=True), copy=False)
+        query = query.group_by(column(BATCH_NUMBER), copy=False)
+        # Not computed while groups are read, where the engine takes a lookup for one that is done once.
+        query = query.with_(quoted(ENCODED), inner, materialized=True, copy=False)
         return {BATCHES: lambda tables: query}
 
     def initial(self, values: Mapping[str, Array], tick: int) -> exp.Query:

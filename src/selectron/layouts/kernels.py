@@ -18,7 +18,18 @@ from selectron.program import operations as op
 from selectron.program.tensor import Extent, Tensor
 from selectron.sql import call, cast, integer, number
 
-__all__ = ["BY_ROWS", "BY_UNITS", "Columns", "Key", "Order", "base", "kernel", "pick_of", "reversed_order"]
+__all__ = [
+    "BY_ROWS",
+    "BY_UNITS",
+    "Columns",
+    "Key",
+    "Order",
+    "base",
+    "element_of",
+    "kernel",
+    "pick_of",
+    "reversed_order",
+]
 
 Expression = exp.Expr
 # Axes from the outer list to the inner one.

@@ -124,13 +124,13 @@ class Lowering:
         named = {bare(tensor)[0] for tensor in self.program.outputs.values()}
         for tensor in reversed(self.tensors):
             operation = tensor.operation
-            reduces = isinstance(operation, (op.MatMul, op.Sum, op.Max, op.Gather))
+            reduces = isinstance(operation, (op.MatMul, op.Sum, op.Max, op.Gather, op.Scatter))
             if (reduces or uses[tensor] > 1) and not isinstance(operation, INLINE):
                 named.add(tensor)
             times = 1 if tensor in named else max(1, uses[tensor])
             for part in values_read(tensor):
                 uses[part] += times * (2 if type(operation) in REPEATING else 1)
-                whole = isinstance(operation, (op.MatMul, op.Gather))
+                whole = isinstance(operation, (op.MatMul, op.Gather, op.Scatter))
                 # What is smaller than its reader would be computed for each of its elements.
                 if whole or (isinstance(operation, op.Elementwise) and part.shape != tensor.shape):
                     named.add(bare(part)[0])
@@ -203,7 +203,9 @@ class Lowering:
         if isinstance(operation, op.MatMul):
             return self.product(join, *inputs)
         if isinstance(operation, op.Gather):
-            return self.gathered(join, *inputs)
+            return self.gathered(*inputs)
+        if isinstance(operation, op.Scatter):
+            return self.scattered(*inputs)
         if isinstance(operation, (op.Sum, op.Max)):
             return self.reduction(join, operation, inputs[0])
         if isinstance(operation, (op.Broadcast, op.Transpose, op.StopGradient)):
@@ -266,15 +268,44 @@ class Lowering:
         assert isinstance(tensor.operation, op.Input)
         return self.sources[tensor.operation.name].relation
 
-    def gathered(self, join: Join, table: Tensor, index: Tensor) -> exp.Select:
-        entries, places = (
-            self.names[part] if part in self.named else self.relation_of(part) for part in (table, index)
-        )
+    def name_of(self, tensor: Tensor) -> str:
+        """The relation of a tensor that is one."""
+        return self.names[tensor] if tensor in self.named else self.relation_of(tensor)
+
+    def gathered(self, table: Tensor, index: Tensor) -> exp.Select:
+        entries, places = self.name_of(table), self.name_of(index)
         same = exp.EQ(this=column(ROW, "t"), expression=cast(column(VALUE, "i"), "bigint"))
         return (
             exp.select(column(ROW, "i"), column(COL, "t"), column(VALUE, "t"))
             .from_(exp.alias_(exp.table_(places, quoted=True), "i", table=True), copy=False)
             .join(exp.alias_(exp.table_(entries, quoted=True), "t", table=True), on=same, copy=False)
+        )
+
+    def scattered(self, values: Tensor, index: Tensor, table: Tensor) -> exp.Select:
+        """The sums of the entries that the batch has, and zeros for the table's others."""
+        entry = cast(column(VALUE, "i"), "bigint")
+        sums = exp.Select(
+            expressions=[
+                exp.alias_(entry, ROW, quoted=True),
+                column(COL, "g"),
+                exp.alias_(exp.Sum(this=column(VALUE, "g")), VALUE, quoted=True),
+            ]
+        )
+        same = exp.EQ(this=column(ROW, "g"), expression=column(ROW, "i"))
+        sums = sums.from_(
+            exp.alias_(exp.table_(self.name_of(index), quoted=True), "i", table=True), copy=False
+        )
+        given = exp.alias_(exp.table_(self.name_of(values), quoted=True), "g", table=True)
+        sums = sums.join(given, on=same, copy=False)
+        sums = sums.group_by(entry.copy(), column(COL, "g"), copy=False)
+        here = [exp.EQ(this=column(name, "s"), expression=column(name, "t")) for name in AXES]
+        total = exp.func("coalesce", column(VALUE, "s"), number(0.0))
+        return (
+            exp.select(column(ROW, "t"), column(COL, "t"), exp.alias_(total, VALUE, quoted=True))
+            .from_(exp.alias_(exp.table_(self.name_of(table), quoted=True), "t", table=True), copy=False)
+            .join(
+                sums.subquery("s", copy=False), on=exp.and_(*here, copy=False), join_type="left", copy=False
+            )
         )
 
     # All of it --------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ from selectron.layouts.vectors_lists import (
     vector,
 )
 from selectron.program import operations as op
+from selectron.program.expansion import without_scatter
 from selectron.program.program import Program
 from selectron.program.tensor import BATCH, Tensor
 from selectron.sql import balanced, call, cast, column, integer, number, quoted
@@ -597,4 +598,4 @@ def lower(program: Program) -> Placed:
     >>> [(name, value.sql("postgres")) for name, value in placed.lowered.phases[0].sums]
     [('sum', 'SUM(TANH("matmul"))')]
     """
-    return Lowering(program).run()
+    return Lowering(without_scatter(program)).run()

@@ -126,4 +126,4 @@ class ExplainedModel(KeptModel):
 
     def subject(self, relation: Relation) -> Subject:
         """The model on some rows, to be explained."""
-        return Subject(self.engine, self.blueprint, self.weights(), relation)
+        return Subject(self.engine, self.blueprint, self.weights(whole=True), relation)

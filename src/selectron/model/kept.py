@@ -248,12 +248,15 @@ class KeptModel:
 
     # Computing -------------------------------------------------------------------------------
 
-    def weights(self, *, plain: bool = False) -> Weights:
-        """The current checkpoint's parameters, for a forward pass: without our functions if it is `plain`."""
+    def weights(self, *, plain: bool = False, whole: bool = False) -> Weights:
+        """The current checkpoint's parameters, for a forward pass: without our functions if it is `plain`.
+
+        All of them are there if the `whole` is wanted; else a row may look up its categories' vectors.
+        """
         abilities = self.engine.abilities
         values = self.parameters if abilities.arrays is not Arrays.LISTS else {}
         found = stored_weights(
-            abilities, self.store, self.record.model_id, self.blueprint, values, plain=plain
+            abilities, self.store, self.record.model_id, self.blueprint, values, plain=plain, whole=whole
         )
         if found.form is BY_FUNCTIONS:
             register_functions(self.engine)

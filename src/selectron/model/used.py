@@ -88,7 +88,8 @@ class UsedModel(KeptModel):
             raise DataError(
                 f"There is a function {name!r} already.", hint="Name another, or say to replace it."
             )
-        weights = self.weights(plain=True)
+        # What a query makes once, a function that is no macro would make at each call.
+        weights = self.weights(plain=True, whole=True)
         function = predict_function(self.engine.abilities, self.blueprint, name, weights)
         with self.engine.transaction():
             self.engine.create_function(function)

@@ -49,6 +49,7 @@ __all__ = [
     "Operation",
     "Range",
     "RowNumber",
+    "Scatter",
     "ShapeError",
     "Sigmoid",
     "Size",
@@ -87,6 +88,7 @@ __all__ = [
     "pick",
     "range_",
     "row_number",
+    "scatter",
     "sigmoid",
     "size",
     "softplus",
@@ -546,7 +548,27 @@ class Gather(Operation):
 
     def gradient(self, output: Tensor, gradient: Tensor) -> tuple[Tensor | None, ...]:
         table, index = output.inputs
-        return matmul(transpose(one_hot(index, int(table.shape[0]))), gradient), None
+        return scatter(gradient, index, table), None
+
+
+class Scatter(Operation):
+    """The rows of a tensor, of shape (rows, units), summed by a column of indices (rows, 1) into the rows of
+    a table, (entries, units), whose own values do not matter: the way back of :class:`Gather`.
+    """
+
+    def shape(self, *inputs: Shape) -> Shape:
+        values, index, table = inputs
+        if index != (values[0], 1) or not isinstance(table[0], int) or table[1] != values[1]:
+            raise ShapeError(f"Rows of {values} cannot be summed by {index} into {table}.")
+        return table
+
+    def evaluate(self, *inputs: Array) -> Array:
+        total = np.zeros(inputs[2].shape)
+        np.add.at(total, inputs[1][:, 0].astype(np.int64), inputs[0])
+        return total
+
+    def gradient(self, output: Tensor, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return gather(gradient, output.inputs[1]), None, None
 
 
 # ---------------------------------------------------------------- what the layers above write with
@@ -761,6 +783,11 @@ def row_number(like: Tensor) -> Tensor:
 def gather(table: Tensor, index: Tensor) -> Tensor:
     """The rows of `table` that `index`, of shape (rows, 1), names."""
     return apply(Gather(), table, index)
+
+
+def scatter(values: Tensor, index: Tensor, table: Tensor) -> Tensor:
+    """The rows of `values` summed into the rows of a table like `table` that `index` names."""
+    return sum_(values, 0) if table.shape[0] == 1 else apply(Scatter(), values, index, table)
 
 
 def one_hot(index: Tensor, extent: int) -> Tensor:

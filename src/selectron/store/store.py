@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -34,8 +34,8 @@ __all__ = ["LogRow", "ModelRecord", "Status", "Store"]
 
 Value = str | int | float | None
 
-# Rows of literals in one statement.
-INSERTED = 1_000
+# Rows of literals in one statement: planning takes longer for each of a thousand than of hundreds.
+INSERTED = 500
 # The columns of a number of a state.
 CELL: Final = ("name", "row", "col", "value")
 
@@ -182,9 +182,7 @@ class Store:
                 names = [own for own in list(TABLES[name])[1:] if own != "finished_at"]
                 rows = other.select(name, names, record.model_id)
                 moment: tuple[Value, ...] = (None,) if name == LOG else ()
-                for start in range(0, len(rows), INSERTED):
-                    part = rows[start : start + INSERTED]
-                    self.insert(name, [(model_id, *row, *moment) for row in part])
+                self.insert(name, [(model_id, *row, *moment) for row in rows])
         return self.record(model_id)
 
     def next_version(self, name: str) -> tuple[int, int]:
@@ -202,11 +200,11 @@ class Store:
         return exp.Case(ifs=[exp.If(this=same, true=column("version"))])
 
     def insert(self, name: str, rows: Sequence[Sequence[Value]]) -> None:
-        """Insert rows of literals."""
-        if not rows:
-            return
-        tuples = [exp.Tuple(expressions=[literal(value) for value in row]) for row in rows]
-        self.engine.run(exp.Insert(this=table(name), expression=exp.Values(expressions=tuples)))
+        """Insert rows of literals, so many at once."""
+        for start in range(0, len(rows), INSERTED):
+            part = rows[start : start + INSERTED]
+            tuples = [exp.Tuple(expressions=[literal(value) for value in row]) for row in part]
+            self.engine.run(exp.Insert(this=table(name), expression=exp.Values(expressions=tuples)))
 
     def checkpoint(
         self,
@@ -458,6 +456,17 @@ class Store:
         """A query of expressions over a model's rows of a table."""
         mine = exp.EQ(this=column("model_id"), expression=integer(model_id))
         return exp.Select(expressions=list(expressions)).from_(table(stored_in)).where(mine)
+
+    def categories(self, model_id: int) -> Callable[[int], exp.Select]:
+        """For the feature at each position a query of its categories and their places: text and item."""
+        listed = exp.EQ(this=column("statistic"), expression=text("categories"))
+
+        def at(position: int) -> exp.Select:
+            own = exp.EQ(this=column("position"), expression=integer(position))
+            rows = self.rows_of(STATISTICS, model_id, [column("text"), column("item")])
+            return rows.where(own, listed.copy())
+
+        return at
 
     def matrix(self, stored_in: str, model_id: int, **equal: str) -> exp.Select:
         """A query of the rows of a stored matrix: row, col and value."""

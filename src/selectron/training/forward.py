@@ -50,6 +50,11 @@ class EmbeddingShape:
         """The name of the batch's column of indices."""
         return f"index: {self.column}"
 
+    @property
+    def given(self) -> str:
+        """The name of an input that stands in for the vectors that the indices name."""
+        return f"vectors: {self.column}"
+
 
 @dataclass(frozen=True)
 class Inputs:

@@ -10,7 +10,7 @@ restore and reduce-on-plateau on every engine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -285,13 +285,21 @@ def metric_of_rows(loss: Loss, logits: Tensor, target: Tensor) -> Tensor:
     return divide(sum_(multiply(difference, difference), 1), size(logits, 1))
 
 
-def prediction_program(network: MLP, inputs: Inputs, loss: Loss) -> Program:
+def prediction_program(
+    network: MLP, inputs: Inputs, loss: Loss, given: Collection[str] = frozenset()
+) -> Program:
     """From a batch and the parameters to ``"logits"``, ``"prediction"`` and ``"loss"``.
 
-    The prediction is probabilities or numbers. The loss of each row also needs its ``"target"``.
+    The prediction is probabilities or numbers. The loss of each row also needs its ``"target"``. `given` are
+    indices whose vectors are fed in their place.
     """
+    names = {shape.index: shape.given for shape in inputs.embeddings if shape.index in given}
+
+    def at(name: str, block: Tensor) -> Tensor:
+        return input_(names[name], block.shape) if name in names else block
+
     tensors = {parameter.key: parameter.tensor for parameter in network_parameters(network, inputs, seed=0)}
-    forward = forward_pass(network, inputs, tensors)
+    forward = forward_pass(network, inputs, tensors, at=at)
     classifies = isinstance(loss, (CrossEntropy, BinaryCrossEntropy))
     target = input_("target", (BATCH, 1 if classifies else inputs.outputs))
     outputs = {
