@@ -53,13 +53,15 @@ class ColumnKind(StrEnum):
 class Column:
     """A column of a relation: its name, its kind, and the engine's name of its type.
 
-    `is_numeric` is false where the engine does not cast its values to numbers, as booleans in some.
+    `is_numeric` is false where the engine does not cast its values to numbers, as booleans in some;
+    `is_exact` says that it tells the name from others that differ in case.
     """
 
     name: str
     kind: ColumnKind
     type: str
     is_numeric: bool = True
+    is_exact: bool = False
 
 
 @dataclass(frozen=True)

@@ -346,7 +346,7 @@ class Postgres(SchemaTables, NoFunctions):
             name, is_enum = types[column.type_code]
             kind = ColumnKind.TEXT if is_enum else KINDS.get(name, ColumnKind.OTHER)
             is_numeric = kind is not ColumnKind.BOOLEAN
-            columns.append(Column(column.name, kind, NAMES.get(name, name), is_numeric))
+            columns.append(Column(column.name, kind, NAMES.get(name, name), is_numeric, is_exact=True))
         return columns
 
     def type_names(self, codes: Sequence[int]) -> dict[int, tuple[str, bool]]:
