@@ -242,3 +242,17 @@ def test_booleans_and_numbers_stand_in_for_each_other(name: str, engines: Callab
         for x, y in (("TRUE", "TRUE"), ("1", "1.0"))
     ]
     assert judged[0] == pytest.approx(judged[1])
+
+
+@pytest.mark.parametrize("name", ["duckdb", "sqlite", "postgres"])
+def test_columns_whose_names_differ_in_case(engines: Callable[[str], Engine], name: str) -> None:
+    db = selectron.Database(engines(name))
+    first = "SELECT 1.0 AS x, 'a' AS w, 'no' AS y"
+    rows = f"{first} UNION ALL SELECT 2.0, 'b', 'yes' UNION ALL SELECT 3.0, 'a', 'no'"
+    model = db.train(rows, "y", network=selectron.MLP([2]), epochs=2, validation=0)
+    other = f'SELECT x AS "X", w AS "W", y AS "Y" FROM ({rows}) AS other'
+    same, found = model.predict(rows), model.predict(other)
+    assert found.columns[:3] == ["X", "W", "Y"]
+    assert found.rows() == same.rows()
+    assert model.evaluate(other).metrics == model.evaluate(rows).metrics
+    assert model.verify(other).passed

@@ -54,13 +54,15 @@ class ColumnKind(StrEnum):
 class Column:
     """A column of a relation: its name, its kind, and the engine's name of its type.
 
-    `is_zoned` says that its values are moments with a time zone, whose text is that of the session's zone.
+    `is_zoned` says that its values are moments with a time zone, whose text is that of the session's zone;
+    `is_exact` that the engine tells its name from others that differ in case.
     """
 
     name: str
     kind: ColumnKind
     type: str
     is_zoned: bool = False
+    is_exact: bool = False
 
 
 @dataclass(frozen=True)

@@ -387,7 +387,8 @@ class Postgres(SchemaTables, NoFunctions):
                 )
             name, is_enum = types[column.type_code]
             kind = ColumnKind.TEXT if is_enum else KINDS.get(name, ColumnKind.OTHER)
-            columns.append(Column(column.name, kind, NAMES.get(name, name), name == "timestamptz"))
+            is_zoned = name == "timestamptz"
+            columns.append(Column(column.name, kind, NAMES.get(name, name), is_zoned, is_exact=True))
         return columns
 
     def type_names(self, codes: Sequence[int]) -> dict[int, tuple[str, bool]]:

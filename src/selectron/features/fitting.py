@@ -61,7 +61,8 @@ def fitted_beside(relation: Relation, columns: Sequence[Column], encoding: Encod
     changes = conversions(columns, encoding, target=False)
     if not changes:
         return Fitted(relation, {})
-    own = {name: f"{RESERVED}own_{place}" for place, name in enumerate(changes)}
+    known = {column.name for column in columns}
+    own = {name: f"{RESERVED}own_{place}" for place, name in enumerate(changes) if name in known}
     kept = [exp.alias_(column(name), new, quoted=True) for name, new in own.items()]
     return Fitted(queried(relation, columns, changes, kept), own)
 
@@ -72,17 +73,22 @@ def queried(
     changes: Mapping[str, Expression],
     kept: Sequence[Expression] = (),
 ) -> Relation:
-    """The relation through a query that converts some columns."""
+    """The relation through a query that converts some columns, and adds those that it does not have."""
     values = [
         exp.alias_(changes[own.name], own.name, quoted=True) if own.name in changes else column(own.name)
         for own in columns
     ]
-    query = exp.Select(expressions=[*values, *kept]).from_(relation.source.copy(), copy=False)
+    known = {own.name for own in columns}
+    added = [exp.alias_(value, name, quoted=True) for name, value in changes.items() if name not in known]
+    query = exp.Select(expressions=[*values, *added, *kept]).from_(relation.source.copy(), copy=False)
     return Relation(query.subquery("fitted", copy=False), relation.label)
 
 
 def conversions(columns: Sequence[Column], encoding: Encoding, *, target: bool) -> dict[str, Expression]:
-    """The columns of other kinds than those that were learned of, converted."""
+    """The columns of other kinds than those that were learned of, converted.
+
+    Where case tells names apart, a column of another case is there under the model's name, too.
+    """
     parts: list[tuple[str, Any]] = [(feature.column, feature) for feature in encoding.features]
     if target:
         parts += [(name, encoding.target) for name in encoding.target.columns]
@@ -93,7 +99,9 @@ def conversions(columns: Sequence[Column], encoding: Encoding, *, target: bool) 
         if own is None or own.name in changes:
             continue
         value = converted(own, part)
-        if value is not None:
+        if own.is_exact and own.name != name:
+            changes[name] = column(own.name) if value is None else value
+        elif value is not None:
             changes[own.name] = value
     return changes
 
