@@ -379,6 +379,8 @@ def test_what_fails_while_rows_are_fetched_is_ours(bad: selectron.Database, tmp_
 
 def test_an_interrupt_while_rows_are_fetched(bad: selectron.Database) -> None:
     class Stopped:
+        description = None
+
         def fetchall(self) -> None:
             raise duckdb.InterruptException("INTERRUPT Error: Interrupted!")
 

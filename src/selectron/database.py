@@ -197,7 +197,8 @@ class Database:
         source
             A table, view, query, CSV, Parquet or JSON file, or pandas, Polars or Arrow frame.
         target
-            The column to predict, or several columns of numbers.
+            The column to predict, or several columns of numbers. Booleans are 1 and 0 where numbers are
+            predicted, and as weights of rows.
         name
             What to call the model; the target's name by default. A name that is taken gets a new version.
         network
