@@ -40,13 +40,17 @@ Row = tuple[Any, ...]
 
 
 class ColumnKind(StrEnum):
-    """What a column's values mean to a network, whatever the engine calls the type."""
+    """What a column's values mean to a network, whatever the engine calls the type.
+
+    EMPTY is that of a column that is NULL without a type, which can stand in for any.
+    """
 
     NUMBER = "number"
     BOOLEAN = "boolean"
     TEXT = "text"
     DATE = "date"
     TIMESTAMP = "timestamp"
+    EMPTY = "empty"
     OTHER = "other"
 
 

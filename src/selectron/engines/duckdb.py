@@ -61,6 +61,7 @@ KINDS: Final = {
     "TIMESTAMP_MS": ColumnKind.TIMESTAMP,
     "TIMESTAMP_NS": ColumnKind.TIMESTAMP,
     ZONED: ColumnKind.TIMESTAMP,
+    '"NULL"': ColumnKind.EMPTY,
     **dict.fromkeys(NUMBERS, ColumnKind.NUMBER),
 }
 

@@ -129,7 +129,7 @@ class Encoding:
             column = found[name]
             if column is None:
                 continue
-            if column.kind not in role.accepts:
+            if column.kind not in role.accepts and column.kind is not ColumnKind.EMPTY:
                 wanted_kinds = " or ".join(sorted(role.accepts))
                 raise ColumnError(
                     f"Column {name!r} of {label} is of type {column.type}; the model needs {wanted_kinds}.",

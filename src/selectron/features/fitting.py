@@ -32,6 +32,16 @@ MIDNIGHTS: Final = (MIDNIGHT, "T00:00:00", f"{MIDNIGHT}{UTC}")
 # A moment's text that says its time zone.
 IN_ZONE: Final = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(\.\d+)?([+-])(\d\d)(?::(\d\d))?")
 DAY: Final = 10
+# What a column that is NULL without a type is read as.
+TYPES: Final = {
+    ColumnKind.NUMBER: "double",
+    ColumnKind.BOOLEAN: "boolean",
+    ColumnKind.DATE: "date",
+    ColumnKind.TIMESTAMP: "timestamp",
+    ColumnKind.TEXT: "text",
+    ColumnKind.EMPTY: "text",
+    ColumnKind.OTHER: "text",
+}
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,8 @@ def conversions(columns: Sequence[Column], encoding: Encoding, *, target: bool) 
 
 def converted(own: Column, part: Any) -> Expression | None:
     """A column as a feature or a target reads it, if that is another value."""
+    if own.kind is ColumnKind.EMPTY:
+        return cast(exp.Null(), TYPES[getattr(part, "kind", ColumnKind.NUMBER)])
     known = getattr(part, "known", None)
     if isinstance(known, Known):
         convert = CONVERSIONS.get((known.kind, own.kind))

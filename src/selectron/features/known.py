@@ -42,7 +42,7 @@ TRUTHS: Final = {"true": 1.0, "t": 1.0, "1": 1.0, "false": 0.0, "f": 0.0, "0": 0
 NUMERIC: Final = frozenset({ColumnKind.NUMBER, ColumnKind.BOOLEAN})
 MOMENTS: Final = frozenset({ColumnKind.DATE, ColumnKind.TIMESTAMP})
 DATED: Final = MOMENTS | {ColumnKind.TEXT}
-ANY: Final = frozenset(ColumnKind) - {ColumnKind.OTHER}
+ANY: Final = frozenset(ColumnKind) - {ColumnKind.OTHER, ColumnKind.EMPTY}
 # Kinds of columns that can stand in for one of a kind. OTHER is that of a model whose version kept none.
 ACCEPTED: Final = {
     ColumnKind.NUMBER: NUMERIC,
@@ -50,6 +50,7 @@ ACCEPTED: Final = {
     ColumnKind.TEXT: ANY,
     ColumnKind.DATE: DATED,
     ColumnKind.TIMESTAMP: DATED,
+    ColumnKind.EMPTY: ANY,
     ColumnKind.OTHER: ANY,
 }
 
