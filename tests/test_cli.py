@@ -157,7 +157,7 @@ def test_settings_of_optimizers_and_schedules(tmp_path: Path, penguins: str) -> 
     assert "WarmUp(epochs=3, start=0.1, then=CosineDecay(" in shown
     for option, message in (
         ("momentum", "'momentum' is no setting. Give NAME=VALUE"),
-        ("nope=1", "does not take learning_rate=0.01, nope=1"),
+        ("nope=1", "has no setting 'nope'. It has "),
     ):
         wrong = [*common, "--optimizer", "momentum", "--optimizer-option", option]
         assert message in run(*wrong, folder=tmp_path, code=1)

@@ -92,7 +92,7 @@ REFUSED: list[tuple[dict[str, Any], type[SelectronError], str]] = [
         "Weight 'day' of table 't' is of type DATE, and a weight is",
     ),
     ({"row_weight": "X"}, ColumnError, "'x' is a feature and has another role"),
-    ({"validation": "z"}, ColumnError, "'z' is a feature and has another role"),
+    ({"validation": "z"}, ColumnError, "'z' has 100 numbers that are neither 0 nor 1"),
     ({"validation": "select"}, ColumnError, "'select' is of type VARCHAR"),
     ({"validation": "SELECT x, y FROM t"}, ColumnError, "no column 'id'"),
     (

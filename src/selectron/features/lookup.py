@@ -126,7 +126,9 @@ def by_subquery(sought: Sought, found: exp.Select) -> Expression:
     """By a query for each row; kept as a table, what it reads is indexed on the first of them."""
     same = exp.EQ(this=sought.value.copy(), expression=column(KNOWN, STORED))
     query = exp.select(column(PLACE, STORED)).from_(exp.table_(STORED, quoted=True)).where(same)
-    return exp.Subquery(this=query.with_(quoted(STORED), found, materialized=True, copy=False))
+    return exp.Subquery(
+        this=query.with_(exp.TableAlias(this=quoted(STORED)), found, materialized=True, copy=False)
+    )
 
 
 def by_object(sought: Sought, found: exp.Select) -> Expression:

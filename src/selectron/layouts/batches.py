@@ -72,7 +72,9 @@ def batches_query(
         own = by_entry(name).subquery(quoted(entries_column(name)), copy=False)
         whole = whole.join(own, using=column("batch"), copy=False)
     # Read once for the lists and once for each index.
-    return whole.with_(quoted(ENCODED), row, materialized=bool(columns.indices), copy=False)
+    return whole.with_(
+        exp.TableAlias(this=quoted(ENCODED)), row, materialized=bool(columns.indices), copy=False
+    )
 
 
 def by_entry(name: str) -> exp.Select:

@@ -95,7 +95,7 @@ class FunctionsLayout:
         query = exp.select(*own_columns, *stacked).from_(exp.table_(ENCODED, quoted=True), copy=False)
         query = query.group_by(column(BATCH_NUMBER), copy=False)
         # Not computed while groups are read, where the engine takes a lookup for one that is done once.
-        query = query.with_(quoted(ENCODED), inner, materialized=True, copy=False)
+        query = query.with_(exp.TableAlias(this=quoted(ENCODED)), inner, materialized=True, copy=False)
         return {BATCHES: lambda tables: query}
 
     def initial(self, values: Mapping[str, Array], tick: int) -> exp.Query:
