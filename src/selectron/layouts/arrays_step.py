@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -27,6 +27,7 @@ from selectron.layouts.base import (
     running,
 )
 from selectron.layouts.batches import batches_query
+from selectron.layouts.inlining import condensed
 from selectron.layouts.stages import chained
 from selectron.layouts.storage import array_literal, rows_from_array
 from selectron.program.operations import Array
@@ -48,7 +49,9 @@ class ListsLayout:
     @cached_property
     def lowered(self) -> Lowered:
         """The program as stages."""
-        return lower(self.step.program)
+        found = lower(self.step.program)
+        stages, outputs = condensed(found.stages, found.outputs, set(self.step.program.labels.values()))
+        return replace(found, stages=stages, outputs=outputs)
 
     @cached_property
     def columns(self) -> tuple[str, ...]:

@@ -59,7 +59,9 @@ def nested_query(
         reads = [exp.select("*").from_(exp.table_(name, quoted=True)) for name in taken]
         ctes.append(Cte(STATES, union_all(reads), Fence.STATE))
         states = STATES
-    return with_ctes(layout.result(exp.table_(states, quoted=True)), ctes, copies=copies)
+    query = layout.result(exp.table_(states, quoted=True))
+    with_ctes(query, ctes, copies=copies)
+    return query
 
 
 def staged_queries(
@@ -84,7 +86,7 @@ def staged_queries(
     return made, layout.result(tables(made[-1][0]))
 
 
-def with_ctes(query: exp.Select, ctes: Sequence[Cte], *, copies: Copying) -> exp.Select:
+def with_ctes(query: exp.Query, ctes: Sequence[Cte], *, copies: Copying) -> exp.Query:
     """A query with named queries before it, kept apart where the engine would copy their expressions."""
     expressions = [
         exp.CTE(

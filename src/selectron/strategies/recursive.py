@@ -55,14 +55,14 @@ def recursive_query(
         # All of the step in one query, over the relation itself.
         return recursion(layout, anchor, layout.term(itself, tables, until), names)
     if layout.keyed:
-        # A state of one row is read once.
-        ctes = layout.chain(itself, tables, until, "")
-    else:
-        ctes = [Cte(HERE, copied, Fence.NONE), *layout.chain(here, tables, until, "")]
-    last = exp.select(*map(column, layout.columns)).from_(exp.table_(ctes[-1].name, quoted=True))
-    if layout.keyed:
+        # A state of one row is read once, and so is the next one.
+        *ctes, end = layout.chain(itself, tables, until, "")
+        last = end.query
         for row in (anchor, last):
             row.set("expressions", [exp.alias_(integer(0), KEY, quoted=True), *row.expressions])
+    else:
+        ctes = [Cte(HERE, copied, Fence.NONE), *layout.chain(here, tables, until, "")]
+        last = exp.select(*map(column, layout.columns)).from_(exp.table_(ctes[-1].name, quoted=True))
     term = exp.Subquery(this=with_ctes(last, ctes, copies=copies))
     return recursion(layout, anchor, term, names)
 
@@ -73,6 +73,10 @@ def recursion(layout: Layout, anchor: exp.Query, term: exp.Query, names: list[ex
     cte = exp.CTE(this=exp.Union(this=anchor, expression=term, distinct=False), alias=alias)
     if layout.keyed:
         cte.set("key_expressions", [exp.to_identifier(KEY, quoted=True)])
-    query = layout.result(exp.table_(RELATION, quoted=True))
+    relation = exp.table_(RELATION, quoted=True)
+    # By its key, one state is left.
+    query = (
+        exp.select(*map(column, layout.columns)).from_(relation) if layout.keyed else layout.result(relation)
+    )
     query.set("with_", exp.With(expressions=[cte], recursive=True))
     return query
