@@ -7,7 +7,7 @@ engine, never as a test of the engine's name elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from sqlglot import exp
 
-from selectron.errors import EngineError
+from selectron.errors import ColumnError, EngineError
 
 __all__ = [
     "Abilities",
@@ -34,6 +34,7 @@ __all__ = [
     "Row",
     "SqlFunction",
     "Vectors",
+    "refuse_doubled",
 ]
 
 Row = tuple[Any, ...]
@@ -350,3 +351,25 @@ class NoFunctions:
     def register_aggregate(self, name: str, arity: int, aggregate: type[Any]) -> None:
         """Refused: tensors are no values of functions here."""
         raise EngineError(f"Aggregate {name!r} cannot be registered on this engine.")
+
+
+def refuse_doubled(names: Iterable[str], same: Callable[[str], str], label: str) -> None:
+    """Refuse a relation two of whose columns have the same name, as the engine sees it.
+
+    Raises
+    ------
+    ColumnError
+        Naming the second of them.
+
+    Examples
+    --------
+    >>> refuse_doubled(["a", "A"], str, "table 't'")
+    """
+    seen: set[str] = set()
+    for name in names:
+        if same(name) in seen:
+            raise ColumnError(
+                f"{label} has two columns named {name!r}.",
+                hint="Name each column once, with AS in the query.",
+            )
+        seen.add(same(name))

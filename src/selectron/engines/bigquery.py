@@ -62,9 +62,10 @@ from selectron.engines.base import (
     Relation,
     Row,
     SqlFunction,
+    refuse_doubled,
 )
 from selectron.engines.queries import apart, is_written, named, query_relation
-from selectron.errors import ColumnError, DataError, EngineError
+from selectron.errors import DataError, EngineError
 from selectron.sql import call, case, growing, number
 
 __all__ = ["BigQuery", "ClientRunner", "GoogleSpelling", "Runner", "escaped"]
@@ -499,14 +500,7 @@ class BigQuery(NoFunctions):
             described = self.runner.describe(self.sql(query))
         except EngineError as error:
             raise DataError(f"{relation.label} cannot be read: {error.problem}") from error
-        seen: set[str] = set()
-        for name, _ in described:
-            if name.casefold() in seen:
-                raise ColumnError(
-                    f"{relation.label} has two columns named {name!r}.",
-                    hint="Name each column once, with AS in the query.",
-                )
-            seen.add(name.casefold())
+        refuse_doubled([name for name, _ in described], str.casefold, relation.label)
         return [Column(name, KINDS.get(type_, ColumnKind.OTHER), type_) for name, type_ in described]
 
     def relation(self, source: object) -> Relation:

@@ -25,11 +25,12 @@ from selectron.engines.base import (
     Relation,
     Row,
     SqlFunction,
+    refuse_doubled,
 )
 from selectron.engines.files import READERS, reader_of, register_frame
 from selectron.engines.queries import apart, named, query_relation
 from selectron.engines.tables import TypedTables
-from selectron.errors import ColumnError, DataError, EngineError
+from selectron.errors import DataError, EngineError
 from selectron.sql import call, case, column, encodable, folded, growing, integer
 
 __all__ = ["DuckDB"]
@@ -304,15 +305,8 @@ class DuckDB(TypedTables, NoFunctions):
         except EngineError as error:
             raise DataError(f"{relation.label} cannot be read: {error.problem}") from error
         columns = [column_of(str(name), str(type_)) for name, type_, *_ in described]
-        seen: set[str] = set()
-        for own in columns:
-            # DuckDB's identifiers ignore the case of ASCII letters, so "a" and "A" are one column to it.
-            if folded(own.name) in seen:
-                raise ColumnError(
-                    f"{relation.label} has two columns named {own.name!r}.",
-                    hint="Name each column once, with AS in the query.",
-                )
-            seen.add(folded(own.name))
+        # DuckDB's identifiers ignore the case of ASCII letters, so "a" and "A" are one column to it.
+        refuse_doubled([own.name for own in columns], folded, relation.label)
         return columns
 
     def relation(self, source: object) -> Relation:

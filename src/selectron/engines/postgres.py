@@ -30,11 +30,12 @@ from selectron.engines.base import (
     Row,
     SqlFunction,
     Vectors,
+    refuse_doubled,
 )
 from selectron.engines.files import is_file, rows_of
 from selectron.engines.queries import AsWritten, apart, named, query_relation
 from selectron.engines.tables import SchemaTables
-from selectron.errors import ColumnError, DataError, EngineError
+from selectron.errors import DataError, EngineError
 from selectron.repeated import PRINTED
 from selectron.sql import MOMENT, call, case, cast, growing, number
 
@@ -378,13 +379,9 @@ class Postgres(SchemaTables, NoFunctions):
         except EngineError as error:
             raise DataError(f"{relation.label} cannot be read: {error.problem}") from error
         types = self.type_names([column.type_code for column in described])
+        refuse_doubled([column.name for column in described], str, relation.label)
         columns: list[Column] = []
         for column in described:
-            if any(known.name == column.name for known in columns):
-                raise ColumnError(
-                    f"{relation.label} has two columns named {column.name!r}.",
-                    hint="Name each column once, with AS in the query.",
-                )
             name, is_enum = types[column.type_code]
             kind = ColumnKind.TEXT if is_enum else KINDS.get(name, ColumnKind.OTHER)
             is_zoned = name == "timestamptz"

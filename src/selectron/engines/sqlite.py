@@ -32,6 +32,7 @@ from selectron.engines.base import (
     Recursion,
     Relation,
     Row,
+    refuse_doubled,
 )
 from selectron.engines.files import is_file, rows_of
 from selectron.engines.queries import AsWritten, apart, named, query_relation
@@ -376,14 +377,7 @@ class SQLite(SchemaTables, NoSqlFunctions):
                 names = [str(column[0]) for column in cursor.description]
         except EngineError as error:
             raise DataError(f"{relation.label} cannot be read: {error.problem}") from error
-        seen: set[str] = set()
-        for name in names:
-            if folded(name) in seen:
-                raise ColumnError(
-                    f"{relation.label} has two columns named {name!r}.",
-                    hint="Name each column once, with AS in the query.",
-                )
-            seen.add(folded(name))
+        refuse_doubled(names, folded, relation.label)
         declared = {name: type_ for name, type_ in self.declared(relation).items() if kind_of(type_)}
         numbers = [name for name in names if kind_of(declared.get(name, "")) is ColumnKind.NUMBER]
         self.refuse_texts(relation, {name: declared[name] for name in numbers})

@@ -19,7 +19,7 @@ from selectron.prediction import (
     predict_function,
     predict_query,
 )
-from selectron.sql import column
+from selectron.sql import column, growing
 from selectron.verification import TOLERANCE, Verification, verify
 
 __all__ = ["UsedModel"]
@@ -28,6 +28,7 @@ __all__ = ["UsedModel"]
 class UsedModel(KeptModel):
     """A model that predicts."""
 
+    @growing()
     def predict(self, source: object, *, scores: bool = False) -> Predictions:
         """Predict for each row of a table, view, query, file or data frame.
 
