@@ -26,7 +26,7 @@ import selectron
 EMBEDDED = ("duckdb", "sqlite", "postgres")
 VECTORS = "postgres:vectors"
 WORK: list[tuple[tuple[int, int, int], int, int, tuple[str, ...]]] = [
-    ((2, 2, 2), 100_000, 20, EMBEDDED),
+    ((2, 2, 2), 100_000, 100, EMBEDDED),
     ((4, 20, 3), 150, 100, EMBEDDED),
     ((64, 32, 10), 1_797, 10, (*EMBEDDED, VECTORS)),
     ((784, 20, 10), 200, 30, ("duckdb", "sqlite")),

@@ -107,7 +107,13 @@ def layout_of(abilities: Abilities, name: LayoutName, step: Step) -> Layout:
         with_rows = abilities.recursion is Recursion.ROW
         pages = pages_of(abilities, step)
         page = None if pages is None else pages.size
-        return ColumnsLayout(step, in_line=abilities.expands, with_rows=with_rows, page=page)
+        return ColumnsLayout(
+            step,
+            in_line=abilities.expands,
+            with_rows=with_rows,
+            page=page,
+            compares=abilities.compares,
+        )
     if name is LayoutName.RELATIONS:
         return RelationsLayout(step)
     if name is LayoutName.VECTORS:

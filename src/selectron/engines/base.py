@@ -192,6 +192,8 @@ class Abilities:
     # Arrays of numbers whose elements are read about as fast as columns; None if there are none.
     pages: Pages | None = None
     vectors: Vectors = Vectors.NONE
+    # Whether CASE takes less time than GREATEST.
+    compares: bool = False
     lookup: Lookup = Lookup.WRITTEN
 
 

@@ -99,7 +99,7 @@ class DuckDB(TypedTables, NoFunctions):
 
     dialect: Final = "duckdb"
     limits: Final = Limits(expression_depth=1_000)
-    abilities: Final = Abilities(Recursion.FREE, Arrays.LISTS, lookup=Lookup.BUCKETS)
+    abilities: Final = Abilities(Recursion.FREE, Arrays.LISTS, compares=True, lookup=Lookup.BUCKETS)
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ from selectron.program.operations import Array
 from selectron.program.program import Program
 from selectron.program.tensor import BATCH, Tensor
 from selectron.repeated import Element, Index, Names, sum_of
-from selectron.sql import balanced, column, number
+from selectron.sql import balanced, case, column, number
 
 __all__ = ["BATCH_ROWS", "ROW_IN_BATCH", "Lowered", "Phase", "greatest", "lower"]
 
@@ -85,24 +85,35 @@ def read_inputs(tensor: Tensor) -> Sequence[Tensor]:
     return tensor.inputs[:1] if isinstance(tensor.operation, op.Broadcast) else tensor.inputs
 
 
-def reads_of(reader: Tensor, place: int) -> int:
+def is_compared(tensor: Tensor) -> bool:
+    """Whether a tensor is the greater of two."""
+    operation = tensor.operation
+    if isinstance(operation, op.Max):
+        return tensor.inputs[0].shape[operation.axis] == 2
+    return isinstance(operation, op.Maximum)
+
+
+def reads_of(reader: Tensor, place: int, *, compares: bool) -> int:
     """How often each element of an input is read to compute all elements of the reader once."""
     operation, inputs = reader.operation, reader.inputs
     if isinstance(operation, op.MatMul):
         return extent_of(inputs[1].shape, 1) if place == 0 else extent_of(inputs[0].shape, 0)
     if isinstance(operation, (op.Elementwise, op.Broadcast)):
-        twice = 2 if type(operation) in REPEATING else 1
+        twice = 2 if type(operation) in REPEATING or (compares and is_compared(reader)) else 1
         return twice * max(1, cells(reader.shape) // cells(inputs[place].shape))
     if isinstance(operation, op.Gather) and place == 1:
         return extent_of(reader.shape, 1)
-    return 1
+    return 2 if compares and is_compared(reader) else 1
 
 
 class Lowering:
     """Lowers one program. Made for one use; :func:`lower` is its face."""
 
-    def __init__(self, program: Program, constants: Mapping[str, Array], placing: Placing) -> None:
+    def __init__(
+        self, program: Program, constants: Mapping[str, Array], placing: Placing, *, compares: bool
+    ) -> None:
         self.program = program
+        self.compares = compares
         self.constants = constants
         self.placing = placing
         # Whatever only gives its shape to another is not computed.
@@ -155,7 +166,9 @@ class Lowering:
             is_named = tensor in named
             read_in_rows = of_rows or is_aggregate(tensor) or (tensor in in_rows and not is_named)
             for place, part in enumerate(self.parts_of(tensor)):
-                uses[part] += reads_of(tensor, place) * (1 if is_named else max(1, uses[tensor]))
+                uses[part] += reads_of(tensor, place, compares=self.compares) * (
+                    1 if is_named else max(1, uses[tensor])
+                )
                 if read_in_rows:
                     in_rows.add(part)
         return named
@@ -186,7 +199,8 @@ class Lowering:
     def compute(self, tensor: Tensor, i: Place, j: Place) -> Expression:
         operation, inputs = tensor.operation, tensor.inputs
         if isinstance(operation, op.Elementwise):
-            return scalar(operation, *(self.value(part, i, j) for part in inputs))
+            values = [self.value(part, i, j) for part in inputs]
+            return greater(*values) if self.compares and is_compared(tensor) else scalar(operation, *values)
         if isinstance(operation, op.Input):
             known = self.constants.get(operation.name)
             if known is not None and isinstance(i, int) and isinstance(j, int):
@@ -226,6 +240,8 @@ class Lowering:
 
         if isinstance(operation, op.Sum):
             return self.total(term, extent)
+        if self.compares and extent == 2:
+            return greater(term(0), term(1))
         return greatest([term(k) for k in range(extent)])
 
     def total_of(self, tensor: Tensor) -> Expression:
@@ -333,6 +349,11 @@ def in_order(stages: Mapping[int, list[tuple[str, Expression]]]) -> tuple[Stage,
     return tuple(Stage(tuple(stages[level])) for level in sorted(stages))
 
 
+def greater(left: Expression, right: Expression) -> Expression:
+    """The greater of two; NaN if the first one is."""
+    return case((exp.LT(this=group(left.copy()), expression=group(right.copy())), right), default=left)
+
+
 def greatest(values: Sequence[Expression]) -> Expression:
     """The greatest of some values, in calls of a length that every engine takes."""
     if len(values) == 1:
@@ -344,7 +365,11 @@ def greatest(values: Sequence[Expression]) -> Expression:
 
 
 def lower(
-    program: Program, constants: Mapping[str, Array] | None = None, placing: Placing = BY_COLUMNS
+    program: Program,
+    constants: Mapping[str, Array] | None = None,
+    placing: Placing = BY_COLUMNS,
+    *,
+    compares: bool = False,
 ) -> Lowered:
     """A program as phases of stages over columns.
 
@@ -354,6 +379,8 @@ def lower(
         Inputs that are written down as numbers, not read from columns; only where nothing is paged.
     placing
         How tensors of one row are columns.
+    compares
+        Whether the greater of two is chosen by CASE, not GREATEST.
 
     Examples
     --------
@@ -365,4 +392,4 @@ def lower(
     >>> [(name, value.sql("duckdb")) for name, value in lowered.outputs["y"]]
     [('y', '"sum"')]
     """
-    return Lowering(without_scatter(program), constants or {}, placing).run()
+    return Lowering(without_scatter(program), constants or {}, placing, compares=compares).run()

@@ -59,20 +59,22 @@ class ColumnsLayout:
     `in_line` if each relation may be read once only, as where a reference to a CTE expands it anew: then the
     state travels along with the rows. `with_rows` if a batch also holds its rows as an array, for recursive
     terms that may aggregate nothing else. `page` is how many numbers an array has at most where tensors of
-    one row are arrays, for states of more numbers than the engine takes columns.
+    one row are arrays, for states of more numbers than the engine takes columns. `compares` if the greater
+    of two is chosen by CASE.
     """
 
     step: Step
     in_line: bool = False
     with_rows: bool = False
     page: int | None = None
+    compares: bool = False
 
     keyed: Final = False
 
     @cached_property
     def lowered(self) -> Lowered:
         """The program as phases."""
-        return lower(self.step.program, placing=self.placing)
+        return lower(self.step.program, placing=self.placing, compares=self.compares)
 
     @property
     def placing(self) -> Placing:
