@@ -72,6 +72,7 @@ def kind_of(type_: str) -> ColumnKind:
         return ColumnKind.TIMESTAMP
     plain = {"BOOLEAN": ColumnKind.BOOLEAN, "DATE": ColumnKind.DATE}
     plain |= dict.fromkeys(["VARCHAR", "UUID", "ENUM"], ColumnKind.TEXT)
+    plain |= dict.fromkeys(["NULL", '"NULL"'], ColumnKind.EMPTY)
     return plain.get(base, ColumnKind.OTHER)
 
 

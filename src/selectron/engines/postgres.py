@@ -181,6 +181,7 @@ TYPES: Final = {
     ColumnKind.DATE: "date",
     ColumnKind.TIMESTAMP: "timestamp",
     ColumnKind.TEXT: "text",
+    ColumnKind.EMPTY: "text",
     ColumnKind.OTHER: "text",
 }
 # Tables, partitioned and foreign ones, views and materialized views: information_schema lacks the last.
@@ -228,6 +229,8 @@ class Postgres(SchemaTables, NoFunctions):
         self.abilities = replace(ABILITIES, vectors=reach_vectors(self.connection))
         self.path = str(self.connection.info.dbname)
         self.frame_numbers = itertools.count(1)
+        # Of tables that hold frames, the columns that are NULL without a type.
+        self.untyped: dict[str, set[str]] = {}
         self.interrupted = False
         # A standby, or a server, database or role whose transactions read only unless they say otherwise.
         (must_not_write,) = self.first("SELECT current_setting('transaction_read_only')::boolean") or (False,)
@@ -380,10 +383,13 @@ class Postgres(SchemaTables, NoFunctions):
             raise DataError(f"{relation.label} cannot be read: {error.problem}") from error
         types = self.type_names([column.type_code for column in described])
         refuse_doubled([column.name for column in described], str, relation.label)
+        source = relation.source
+        untyped = self.untyped.get(source.name, set()) if isinstance(source, exp.Table) else set()
         columns: list[Column] = []
         for column in described:
             name, is_enum = types[column.type_code]
             kind = ColumnKind.TEXT if is_enum else KINDS.get(name, ColumnKind.OTHER)
+            kind = ColumnKind.EMPTY if column.name in untyped else kind
             is_zoned = name == "timestamptz"
             columns.append(Column(column.name, kind, NAMES.get(name, name), is_zoned, is_exact=True))
         return columns
@@ -464,6 +470,8 @@ class Postgres(SchemaTables, NoFunctions):
         schema = exp.Schema(this=self.temporary(name), expressions=definitions)
         with self.own_tables():
             self.run(exp.Create(this=schema, kind="TABLE"))
+        columns = zip(rows.names, rows.kinds, strict=True)
+        self.untyped[name] = {column for column, kind in columns if kind is ColumnKind.EMPTY}
         target = self.temporary(name).sql(dialect=Spelling, identify=True)
         as_text = [kind is ColumnKind.OTHER for kind in rows.kinds]
         copying = f"COPY {target} FROM STDIN".encode()

@@ -219,6 +219,7 @@ TYPES: Final = {
     ColumnKind.DATE: "DATE",
     ColumnKind.TIMESTAMP: "TIMESTAMP",
     ColumnKind.TEXT: "TEXT",
+    ColumnKind.EMPTY: "BLOB",
     ColumnKind.OTHER: "BLOB",
 }
 
