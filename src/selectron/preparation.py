@@ -136,9 +136,11 @@ def training_rows(
     engine: Engine, specification: Specification, encoding: Encoding, relation: Relation
 ) -> Relation:
     """A relation as the model and its training read it: weights are numbers, as booleans are 1 and 0."""
-    read = fitted(relation, engine.columns(relation), encoding, target=True)
-    weight = specification.training.row_weight
-    return read if weight is None else read_as(read, engine.columns(read), {weight: ColumnKind.NUMBER})
+    # Asked for once: some engines look at all rows to tell. No weight is a feature or the target.
+    columns, weight = engine.columns(relation), specification.training.row_weight
+    if weight is not None:
+        relation = read_as(relation, columns, {weight: ColumnKind.NUMBER})
+    return fitted(relation, columns, encoding, target=True)
 
 
 def split_of(engine: Engine, specification: Specification, encoding: Encoding) -> Split:

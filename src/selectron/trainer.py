@@ -22,12 +22,12 @@ from selectron.pacing import Pace
 from selectron.planning import Choice, StrategyName, in_term, is_staged, layout_of, register
 from selectron.program.operations import Array
 from selectron.sql import cast, column, growing, integer, number
-from selectron.store.schema import LOG, TABLES
+from selectron.store.schema import LOG, STATE, TABLES
 from selectron.store.store import ModelRecord, Status, Store
 from selectron.strategies.nested import nested_query, staged_queries
 from selectron.strategies.recursive import recursive_query
 
-__all__ = ["ROWS", "Progress", "Trainer", "parameter_rows", "start_values", "stored_values"]
+__all__ = ["ROWS", "Progress", "Trainer", "parameter_rows", "start_values", "stored_tick", "stored_values"]
 
 # Tables of the connection alone, gone when it closes.
 ROWS: Final = "selectron_rows"
@@ -60,13 +60,16 @@ def stored_values(store: Store, model_id: int, blueprint: Blueprint) -> tuple[in
     values = {name: np.array(array) for name, array in blueprint.step.state.items()}
     for layer, parameter, row, col, value in store.parameters(model_id):
         values[f"{layer}.{parameter}"][row, col] = value
-    tick = 0
     for name, row, col, value in store.state(model_id):
-        if name == TICK:
-            tick = int(value)
-        elif name in values:
+        if name in values:
             values[name][row, col] = value
-    return tick, values
+    return stored_tick(store, model_id), values
+
+
+def stored_tick(store: Store, model_id: int) -> int:
+    """How many batches had been seen at a model's last checkpoint; 0 without one."""
+    cells = store.engine.rows(store.matrix(STATE, model_id, name=TICK))
+    return int(cells[0][-1]) if cells else 0
 
 
 def parameter_rows(blueprint: Blueprint, layout: Layout, source: exp.Table, *, best: bool) -> exp.Query:

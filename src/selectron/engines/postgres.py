@@ -83,7 +83,7 @@ def written_moment(value: Expression, kind: ColumnKind) -> Expression:
         this=exp.GTE(this=value.copy(), expression=start),
         expression=exp.LT(this=value.copy(), expression=end),
     )
-    return case((usual, text), default=exp.Cast(this=value.copy(), to=exp.DataType.build("text")))
+    return case((usual, text), default=cast(value.copy(), "text"))
 
 
 # Functions that are called otherwise here. Fields of a moment are all that is asked of one.

@@ -36,7 +36,7 @@ from selectron.layouts.kernels import (
     reversed_order,
 )
 from selectron.layouts.scalars import REPEATING, scalar
-from selectron.layouts.stages import Stage
+from selectron.layouts.stages import Stage, leveled
 from selectron.program import operations as op
 from selectron.program.expansion import without_scatter
 from selectron.program.program import Program
@@ -122,11 +122,9 @@ class Lowering:
         self.roots = {base(tensor)[0] for tensor in program.outputs.values()}
         self.named = self.choose_named()
         self.names: dict[Key, str] = {}
-        self.levels: dict[str, int] = {}
         self.made: list[tuple[str, Expression]] = []
         self.inputs: set[str] = set()
         self.taken = Counter(program.inputs.keys())
-        self.level = 0
 
     # What becomes a column -------------------------------------------------------------------
 
@@ -187,14 +185,14 @@ class Lowering:
             operation = key.tensor.operation
             if isinstance(operation, op.Input) and self.is_offered(key):
                 name = input_column(operation.name, key.tensor.shape, key.order)
-                self.names[key], self.levels[name] = name, 0
+                self.names[key] = name
+                self.inputs.add(name)
             else:
                 self.make(key)
         return self.names[key]
 
     def make(self, key: Key) -> None:
-        """Add a column, one level above the highest that it reads."""
-        outside, self.level = self.level, 0
+        """Add a column, after those that it reads."""
         other = Key(key.tensor, reversed_order(key.order))
         if self.exists(other):
             expression = kernel(self, key.tensor, key.order, lambda inside: inside.access(key.tensor))
@@ -205,14 +203,10 @@ class Lowering:
             label = f"{label} by {'unit' if key.order == BY_UNITS else 'row'}"
         self.taken[label] += 1
         name = label if self.taken[label] == 1 else f"{label} {self.taken[label]}"
-        self.names[key], self.levels[name] = name, self.level + 1
+        self.names[key] = name
         self.made.append((name, expression))
-        self.level = outside
 
     def read(self, name: str) -> Expression:
-        self.level = max(self.level, self.levels[name])
-        if self.levels[name] == 0:
-            self.inputs.add(name)
         return column(name)
 
     def length(self, extent: Extent) -> Expression:
@@ -248,7 +242,7 @@ class Lowering:
         (root, flipped), index = base(tensor.inputs[0]), tensor.inputs[1]
         assert isinstance(index.operation, op.Input)
         name = entries_column(index.operation.name)
-        self.levels[name] = 0
+        self.inputs.add(name)
         units = 1 in root.shape or flipped
         values = self.read(self.name_of(Key(root, BY_ROWS if units else BY_UNITS)))
         entry, row, unit = (quoted(own) for own in ("entry", "i", "unit"))
@@ -297,7 +291,7 @@ class Lowering:
         return natural if natural in wanted or not wanted else next(iter(wanted))
 
     def run(self) -> Lowered:
-        """Make every column, then sort them into stages by level."""
+        """Make every column, then sort them into stages."""
         for tensor in self.tensors:
             if tensor in self.named:
                 self.name_of(Key(tensor, self.order_of(tensor)))
@@ -311,12 +305,7 @@ class Lowering:
                 )
             else:
                 outputs[name] = self.whole(tensor, BY_ROWS)
-        depth = max(self.levels.values(), default=0)
-        stages = [
-            Stage(tuple((name, expression) for name, expression in self.made if self.levels[name] == level))
-            for level in range(1, depth + 1)
-        ]
-        return Lowered(tuple(stages), outputs, frozenset(self.inputs))
+        return Lowered(leveled(self.made), outputs, frozenset(self.inputs))
 
 
 # Operations that cost nothing to write down wherever they are read; inputs are columns already.

@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlglot import exp
 
-from selectron.layouts.stages import Stage, read_by
+from selectron.layouts.stages import Stage, leveled
 
 __all__ = ["condensed"]
 
@@ -96,15 +96,3 @@ def is_repeated(read: exp.Column) -> bool:
 
 def is_plain(value: Expression) -> bool:
     return all(isinstance(node, PLAIN) for node in value.walk())
-
-
-def leveled(columns: Sequence[tuple[str, Expression]]) -> tuple[Stage, ...]:
-    """Columns as stages, each in the first one that it can be in."""
-    levels: dict[str, int] = {}
-    stages: list[list[tuple[str, Expression]]] = []
-    for name, expression in columns:
-        levels[name] = level = 1 + max((levels.get(read, 0) for read in read_by([expression])), default=0)
-        if level > len(stages):
-            stages.append([])
-        stages[level - 1].append((name, expression))
-    return tuple(Stage(tuple(own)) for own in stages)

@@ -11,7 +11,7 @@ from selectron.combination import Combination
 from selectron.repeated import Element
 from selectron.sql import column
 
-__all__ = ["Stage", "carry", "chained", "read_by", "select"]
+__all__ = ["Stage", "carry", "chained", "leveled", "read_by", "select"]
 
 Expression = exp.Expr
 
@@ -53,6 +53,23 @@ def read_by(expressions: Iterable[Expression]) -> set[str]:
             else:
                 names.update(found.args["columns"] if isinstance(found, Combination) else (found.name,))
     return names
+
+
+def leveled(columns: Iterable[tuple[str, Expression]]) -> tuple[Stage, ...]:
+    """Columns, in an order in which they can be computed, as stages: each in the first one that it can be in.
+
+    >>> stages = leveled([("b", column("a")), ("c", column("b")), ("d", column("a"))])
+    >>> [[name for name, _ in stage.columns] for stage in stages]
+    [['b', 'd'], ['c']]
+    """
+    levels: dict[str, int] = {}
+    stages: list[list[tuple[str, Expression]]] = []
+    for name, expression in columns:
+        levels[name] = level = 1 + max((levels.get(read, 0) for read in read_by([expression])), default=0)
+        if level > len(stages):
+            stages.append([])
+        stages[level - 1].append((name, expression))
+    return tuple(Stage(tuple(own)) for own in stages)
 
 
 def carry(stage: Stage, needed: set[str]) -> tuple[list[tuple[str, Expression]], set[str]]:

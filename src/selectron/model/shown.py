@@ -17,7 +17,7 @@ from selectron.portable import portable_query, table_named, written
 from selectron.portable.dbt import CONFIGURATION, escape, reference
 from selectron.statements import step_statement, training_script, training_statement
 from selectron.tracing import Trace
-from selectron.trainer import Trainer, stored_values
+from selectron.trainer import Trainer, stored_tick, stored_values
 
 __all__ = ["SQL_KINDS", "ShownModel"]
 
@@ -164,7 +164,7 @@ class ShownModel(UsedModel, ExplainedModel):
         elif step < 1:
             raise ConfigurationError(f"step is {step}.", hint="Give 1 or more.")
         else:
-            trained = stored_values(self.store, self.record.model_id, self.blueprint)[0]
+            trained = stored_tick(self.store, self.record.model_id)
             if step > trained + 1:
                 raise ConfigurationError(
                     f"step is {step}, and model {self.name!r} was trained for {trained} steps.",
