@@ -25,6 +25,7 @@ __all__ = [
     "LayoutName",
     "StrategyName",
     "choose",
+    "frontier_of",
     "gap_of",
     "in_term",
     "is_staged",
@@ -71,6 +72,11 @@ def in_term(abilities: Abilities) -> bool:
     return abilities.recursion in (Recursion.SCALAR, Recursion.ROW)
 
 
+def frontier_of(abilities: Abilities) -> int:
+    """How many rows a recursion has to carry along to run on several cores; 0 if that is of no use."""
+    return 0 if abilities.cores is None else abilities.cores.frontier
+
+
 def is_staged(abilities: Abilities, layout: LayoutName) -> bool:
     """Whether each relation of a step is made as a table of its own."""
     return layout is LayoutName.RELATIONS and abilities.expands
@@ -101,8 +107,8 @@ def pages_of(abilities: Abilities, step: Step) -> Pages | None:
     return None if pages is None or cells_of(step) < pages.least else pages
 
 
-def layout_of(abilities: Abilities, name: LayoutName, step: Step) -> Layout:
-    """A step in a layout, as the engine does it."""
+def layout_of(abilities: Abilities, name: LayoutName, step: Step, parts: int = 1) -> Layout:
+    """A step in a layout, as the engine does it, a batch in so many parts if the layout has them."""
     if name is LayoutName.COLUMNS:
         with_rows = abilities.recursion is Recursion.ROW
         pages = pages_of(abilities, step)
@@ -113,12 +119,13 @@ def layout_of(abilities: Abilities, name: LayoutName, step: Step) -> Layout:
             with_rows=with_rows,
             page=page,
             compares=abilities.compares,
+            parts=parts,
         )
     if name is LayoutName.RELATIONS:
         return RelationsLayout(step)
     if name is LayoutName.VECTORS:
         return VectorsLayout(step)
-    return ListsLayout(step) if abilities.arrays is Arrays.LISTS else FunctionsLayout(step)
+    return ListsLayout(step, parts) if abilities.arrays is Arrays.LISTS else FunctionsLayout(step)
 
 
 def register(engine: Engine, layout: Layout) -> None:
@@ -182,6 +189,8 @@ class Choice:
         A line for each layout: its predicted time, or why it is out of the question.
     planned
         The predicted time that each statement takes before its first step.
+    parts
+        How many parts a batch has, each of which is worked on by a core of its own.
     """
 
     layout: LayoutName
@@ -189,6 +198,7 @@ class Choice:
     seconds: float
     reasons: tuple[str, ...]
     planned: float = 0.0
+    parts: int = 1
 
     @property
     def steps(self) -> int:
@@ -255,6 +265,29 @@ def limit_of(name: LayoutName, step: Step, abilities: Abilities, limits: Limits,
     return None
 
 
+# Layouts that take a batch in parts, where the engine has lists.
+IN_PARTS: Final = (LayoutName.COLUMNS,)
+# What each part is expected to take of a step at the least, and what having parts costs a step.
+PART_SECONDS: Final = 3e-3
+CROWD_SECONDS: Final = 1e-3
+# Each part is written out in the statement, and planned.
+MOST_PARTS: Final = 8
+
+
+def parts_of(abilities: Abilities, layout: LayoutName, strategy: StrategyName, seconds: float) -> int:
+    """How many parts a batch has, so that the cores share a step that would take one so long.
+
+    >>> abilities = Abilities(Recursion.FREE, Arrays.LISTS, cores=Cores(4, 8_193))
+    >>> parts_of(abilities, LayoutName.COLUMNS, StrategyName.RECURSIVE, 0.1)
+    4
+    >>> parts_of(abilities, LayoutName.COLUMNS, StrategyName.RECURSIVE, 0.001)
+    1
+    """
+    if abilities.cores is None or strategy is not StrategyName.RECURSIVE or layout not in IN_PARTS:
+        return 1
+    return max(1, min(abilities.cores.count, MOST_PARTS, int(seconds / PART_SECONDS)))
+
+
 # The batch's number, the row's place and the like.
 OWN_COLUMNS: Final = 5
 
@@ -279,6 +312,7 @@ def choose(
     units = units_of(step) * plan.size
     found: dict[tuple[LayoutName, StrategyName], float] = {}
     problems: dict[LayoutName, str] = {}
+    split: dict[LayoutName, int] = {}
     reasons = []
     for name in LayoutName:
         waits = name in ASKED_FOR and name is not layout
@@ -297,7 +331,12 @@ def choose(
             continue
         products = products_of(step, name) * plan.size
         seconds = COSTS[name][abilities.arrays].seconds(cells, units, products)
+        split[name] = parts = parts_of(abilities, name, tried, seconds)
+        if parts > 1:
+            seconds = seconds / parts + CROWD_SECONDS
         line = f"{name}, {tried}: about {seconds * 1000:.3g} ms a step"
+        if parts > 1:
+            line += f", each batch in {parts} parts side by side"
         if waits:
             # Not to be chosen, but to be known of.
             reasons.append(f"{line}, {ASKED_FOR[name]}")
@@ -314,7 +353,7 @@ def choose(
         )
     best = min(candidates, key=lambda key: candidates[key])
     planned = COSTS[best[0]][abilities.arrays].planned * products_of(step, best[0])
-    return Choice(*best, candidates[best], tuple(reasons), planned)
+    return Choice(*best, candidates[best], tuple(reasons), planned, split[best[0]])
 
 
 def parse_layout(name: str | None) -> LayoutName | None:

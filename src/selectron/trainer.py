@@ -19,7 +19,7 @@ from selectron.features.rows import HELD_OUT, POSITION
 from selectron.layouts.base import FLAGS, LOG_PREFIX, TICK, Layout
 from selectron.layouts.storage import union_all
 from selectron.pacing import Pace
-from selectron.planning import Choice, StrategyName, in_term, is_staged, layout_of, register
+from selectron.planning import Choice, StrategyName, frontier_of, in_term, is_staged, layout_of, register
 from selectron.program.operations import Array
 from selectron.sql import cast, column, growing, integer, number
 from selectron.store.schema import LOG, STATE, TABLES
@@ -119,7 +119,7 @@ class Trainer:
         self.blueprint = blueprint
         self.watch = watch
         self.choice = choice
-        self.layout = layout_of(engine.abilities, choice.layout, blueprint.repeated)
+        self.layout = layout_of(engine.abilities, choice.layout, blueprint.repeated, choice.parts)
         self.made: list[str] = []
         self.tick = 0
         self.per_epoch = blueprint.specification.plan.per_epoch
@@ -286,6 +286,7 @@ class Trainer:
             until=integer(until),
             in_term=in_term(abilities),
             copies=abilities.copies,
+            frontier=frontier_of(abilities),
         )
 
     def stepped(self, until: int, steps: int) -> exp.Select:

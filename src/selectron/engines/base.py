@@ -23,6 +23,7 @@ __all__ = [
     "Column",
     "ColumnKind",
     "Copying",
+    "Cores",
     "Engine",
     "Limits",
     "Lookup",
@@ -179,6 +180,22 @@ class Pages:
 
 
 @dataclass(frozen=True)
+class Cores:
+    """What it takes for a recursive term to run on several cores.
+
+    Attributes
+    ----------
+    count
+        How many the connection uses.
+    frontier
+        How many rows a round must leave for the next one, or the engine takes the work to be too little.
+    """
+
+    count: int
+    frontier: int
+
+
+@dataclass(frozen=True)
 class Abilities:
     """What an engine can do that decides which layouts and strategies run on it."""
 
@@ -195,6 +212,8 @@ class Abilities:
     # Whether CASE takes less time than GREATEST.
     compares: bool = False
     lookup: Lookup = Lookup.WRITTEN
+    # None if a recursive term runs on one core, whatever it is.
+    cores: Cores | None = None
 
 
 class Engine(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ from selectron.engines.base import (
     Arrays,
     Column,
     ColumnKind,
+    Cores,
     Limits,
     Lookup,
     NoFunctions,
@@ -68,6 +70,8 @@ KINDS: Final = {
 
 QUERY_WORDS: Final = ("select", "with", "from", "values", "(")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# A round of a recursion runs on several threads if the one before left more than four vectors of rows.
+FRONTIER: Final = 4 * 2_048 + 2
 # More microseconds than Python's calendar has.
 BEYOND: Final = 2**62
 
@@ -99,7 +103,7 @@ class DuckDB(TypedTables, NoFunctions):
 
     dialect: Final = "duckdb"
     limits: Final = Limits(expression_depth=1_000)
-    abilities: Final = Abilities(Recursion.FREE, Arrays.LISTS, compares=True, lookup=Lookup.BUCKETS)
+    free: Final = Abilities(Recursion.FREE, Arrays.LISTS, compares=True, lookup=Lookup.BUCKETS)
 
     def __init__(
         self,
@@ -113,6 +117,12 @@ class DuckDB(TypedTables, NoFunctions):
         self.connection = connection or open_connection(self.path, read_only=read_only)
         self.read_only = read_only or not self.writable()
         self.frame_numbers = itertools.count(1)
+        self.abilities = replace(self.free, cores=Cores(self.threads(), FRONTIER))
+
+    def threads(self) -> int:
+        """How many threads a statement of this connection runs on."""
+        row = self.first("SELECT current_setting('threads')")
+        return int(row[0]) if row else 1
 
     def writable(self) -> bool:
         """Whether the current catalog takes writes."""

@@ -32,13 +32,13 @@ from selectron.layouts.kernels import (
     base,
     element_of,
     kernel,
-    pick_of,
     reversed_order,
 )
 from selectron.layouts.scalars import REPEATING, scalar
 from selectron.layouts.stages import Stage, leveled
 from selectron.program import operations as op
 from selectron.program.expansion import without_scatter
+from selectron.program.patterns import pick_of
 from selectron.program.program import Program
 from selectron.program.tensor import BATCH, Extent, Shape, Tensor
 from selectron.sql import call, column, integer, number, quoted

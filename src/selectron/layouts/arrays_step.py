@@ -43,7 +43,9 @@ class ListsLayout:
     """A step as a chain of stages over one row; logged values are appended to lists in it."""
 
     step: Step
+    parts: int = 1
 
+    uniform: Final = False
     keyed: Final = True
 
     @cached_property

@@ -159,6 +159,14 @@ class Layout(Protocol):
     def keyed(self) -> bool:
         """Whether a state is one row that carries its log along, so that each may replace the one before."""
 
+    @property
+    def uniform(self) -> bool:
+        """Whether all columns of a state are numbers."""
+
+    @property
+    def parts(self) -> int:
+        """How many parts a batch has that are worked on side by side."""
+
     def tables(
         self, rows: exp.Table, columns: BatchColumns, plan: BatchPlan, *, held_out: str, position: str
     ) -> Mapping[str, Callable[[Tables], exp.Query]]:

@@ -25,10 +25,11 @@ from selectron.layouts.stages import Stage
 from selectron.program import operations as op
 from selectron.program.expansion import without_scatter
 from selectron.program.operations import Array
+from selectron.program.patterns import pick_of
 from selectron.program.program import Program
 from selectron.program.tensor import BATCH, Tensor
 from selectron.repeated import Element, Index, Names, sum_of
-from selectron.sql import balanced, case, column, number
+from selectron.sql import balanced, case, cast, column, number
 
 __all__ = ["BATCH_ROWS", "ROW_IN_BATCH", "Lowered", "Phase", "greatest", "lower"]
 
@@ -199,7 +200,12 @@ class Lowering:
     def compute(self, tensor: Tensor, i: Place, j: Place) -> Expression:
         operation, inputs = tensor.operation, tensor.inputs
         if isinstance(operation, op.Elementwise):
+            if self.compares and is_marked(tensor):
+                mark = cast(self.value(inputs[0], i, j), "double")
+                return scalar(op.Multiply(), mark, self.value(inputs[1], i, j))
             values = [self.value(part, i, j) for part in inputs]
+            if self.compares and is_rectified(tensor):
+                return scalar(op.Multiply(), positive(values[0]), values[0])
             return greater(*values) if self.compares and is_compared(tensor) else scalar(operation, *values)
         if isinstance(operation, op.Input):
             known = self.constants.get(operation.name)
@@ -221,6 +227,12 @@ class Lowering:
         summed = self.summed(tensor)
         if summed is not None:
             return self.total_of(summed)
+        picked = pick_of(tensor)
+        if picked is not None and inputs[0] not in self.named:
+            index, table = picked
+            return chosen(
+                self.value(index, i, 0), [self.value(table, i, k) for k in range(int(table.shape[1]))]
+            )
         if isinstance(operation, (op.Sum, op.Max)):
             return self.reduction(operation, inputs[0], i, j)
         if isinstance(operation, op.MatMul):
@@ -289,14 +301,8 @@ class Lowering:
         return balanced([term(k) for k in range(extent)])
 
     def gathered(self, table: Tensor, index: Tensor, j: Place) -> Expression:
-        branches = [
-            exp.If(
-                this=exp.EQ(this=self.value(index, 0, 0), expression=number(float(entry))),
-                true=self.value(table, entry, j),
-            )
-            for entry in range(int(table.shape[0]))
-        ]
-        return exp.Case(ifs=branches[:-1], default=branches[-1].args["true"])
+        entries = [self.value(table, entry, j) for entry in range(int(table.shape[0]))]
+        return chosen(self.value(index, 0, 0), entries)
 
     # All of it --------------------------------------------------------------------------------
 
@@ -338,6 +344,42 @@ class Lowering:
     def chain_of(self, tensor: Tensor) -> tuple[int, bool] | None:
         """The phase whose stages hold a tensor, and whether these are over rows; None for aggregates."""
         return None if is_aggregate(tensor) else (self.phase[tensor], BATCH in tensor.shape)
+
+
+def is_marked(tensor: Tensor) -> bool:
+    """Whether a tensor is a value where a condition of the row holds, and 0 elsewhere: their product.
+
+    That takes less time than a choice. Not for any value, which might be infinite where the condition does
+    not hold, but for numbers of the step, and for gradients where a unit is rectified.
+    """
+    if not isinstance(tensor.operation, op.Where):
+        return False
+    condition, value, otherwise = tensor.inputs
+    if BATCH not in condition.shape or otherwise is not op.constant(0.0):
+        return False
+    if isinstance(condition.operation, op.Less):
+        least, unit = condition.inputs
+        return least is op.constant(0.0) and is_rectified(unit)
+    return isinstance(condition.operation, op.Comparison) and BATCH not in value.shape
+
+
+def is_rectified(tensor: Tensor) -> bool:
+    """Whether a tensor is max(x, 0)."""
+    return isinstance(tensor.operation, op.Maximum) and tensor.inputs[1] is op.constant(0.0)
+
+
+def positive(value: Expression) -> Expression:
+    """1 where a value is above 0, and 0 elsewhere."""
+    return cast(exp.LT(this=number(0.0), expression=group(value.copy())), "double")
+
+
+def chosen(index: Expression, values: Sequence[Expression]) -> Expression:
+    """The value that an index names, which names one."""
+    branches = [
+        exp.If(this=exp.EQ(this=index.copy(), expression=number(float(place))), true=value)
+        for place, value in enumerate(values[:-1])
+    ]
+    return exp.Case(ifs=branches, default=values[-1]) if branches else values[0]
 
 
 def within(place: Place, extent: int) -> Place:

@@ -28,6 +28,7 @@ from selectron.layouts.base import (
     running,
 )
 from selectron.layouts.columns import BATCH_ROWS, ROW_IN_BATCH, Lowered, lower
+from selectron.layouts.parts import apart, in_part, totals
 from selectron.layouts.placing import Placing, element_name, elements, extent_of, paged
 from selectron.layouts.stages import Stage, read_by, select
 from selectron.layouts.storage import union_all
@@ -60,7 +61,7 @@ class ColumnsLayout:
     state travels along with the rows. `with_rows` if a batch also holds its rows as an array, for recursive
     terms that may aggregate nothing else. `page` is how many numbers an array has at most where tensors of
     one row are arrays, for states of more numbers than the engine takes columns. `compares` if the greater
-    of two is chosen by CASE.
+    of two is chosen by CASE. `parts` is how many parts a batch has that are worked on side by side.
     """
 
     step: Step
@@ -68,6 +69,7 @@ class ColumnsLayout:
     with_rows: bool = False
     page: int | None = None
     compares: bool = False
+    parts: int = 1
 
     keyed: Final = False
 
@@ -75,6 +77,11 @@ class ColumnsLayout:
     def lowered(self) -> Lowered:
         """The program as phases."""
         return lower(self.step.program, placing=self.placing, compares=self.compares)
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all columns of a state are numbers."""
+        return self.page is None
 
     @property
     def placing(self) -> Placing:
@@ -101,8 +108,13 @@ class ColumnsLayout:
             ROW_IN_BATCH: cast(place, "double"),
             **self.values_of_row(columns),
         }
-        examples = select(values.items(), rows.this).order_by(column(BATCH_NUMBER), copy=False)
-        examples.set("from_", exp.From(this=rows.copy()))
+
+        def examples(part: int) -> exp.Query:
+            query = select(values.items(), rows.this).order_by(column(BATCH_NUMBER), copy=False)
+            query.set("from_", exp.From(this=rows.copy()))
+            if self.parts > 1:
+                query.where(in_part(position, plan, part, self.parts), copy=False)
+            return query
 
         def batches(tables: Tables) -> exp.Query:
             ends = exp.EQ(this=column(BATCH_NUMBER), expression=integer(plan.per_epoch - 1))
@@ -116,9 +128,18 @@ class ColumnsLayout:
                 held = [exp.alias_(column(name), name, quoted=True) for name in values if name in self.fed]
                 own[ROWS] = exp.ArrayAgg(this=exp.Struct(expressions=held))
             expressions = [exp.alias_(value, name, quoted=True) for name, value in own.items()]
-            return exp.select(*expressions).from_(tables(EXAMPLES)).group_by(column(BATCH_NUMBER))
+            marks = [
+                exp.select(column(BATCH_NUMBER), column(TRAINS)).from_(tables(name))
+                for name in apart(EXAMPLES, self.parts)
+            ]
+            whole = tables(EXAMPLES) if self.parts == 1 else union_all(marks).subquery("marks", copy=False)
+            return exp.select(*expressions).from_(whole).group_by(column(BATCH_NUMBER))
 
-        return {EXAMPLES: lambda tables: examples, BATCHES: batches}
+        made: dict[str, Callable[[Tables], exp.Query]] = {
+            name: lambda tables, part=part: examples(part)  # type: ignore[misc]
+            for part, name in enumerate(apart(EXAMPLES, self.parts))
+        }
+        return {**made, BATCHES: batches}
 
     def values_of_row(self, columns: BatchColumns) -> dict[str, Expression]:
         """What a row of the batch holds of the program's inputs."""
@@ -434,36 +455,46 @@ class Chain:
         # Where the columns of one-row relations are.
         self.home = dict.fromkeys(layout.columns, state.alias_or_name)
         self.home |= dict.fromkeys([NOW, *OF_BATCH], self.gate)
-        self.rows: exp.Table | None = None
+        # The last relation of rows of each part.
+        self.rows: list[str | None] = [None] * layout.parts
 
     def run(self, until: Expression) -> list[Cte]:
         final = Link("next", tuple((name, self.layout.next_values[name]) for name in self.layout.columns))
         made = [Cte(self.gate, self.layout.gate(self.state, self.tables, until))]
         links = [*self.layout.links, final]
+        parts = self.layout.parts
         for link, carried in zip(links, self.layout.carried, strict=True):
             name = f"{self.prefix}{link.name}"
             fence = Fence.STATE if link is final else Fence.NONE if link.grouped else Fence.STAGE
-            made.append(Cte(name, self.query(link, carried), fence))
+            names = apart(name, parts) if link.of_rows or link.grouped else [name]
+            made += (Cte(own, self.query(link, carried, part), fence) for part, own in enumerate(names))
             if link.of_rows:
-                self.rows = exp.table_(name, quoted=True)
-            elif link is not final:
+                self.rows = list(names)
+                continue
+            if len(names) > 1:
+                made.append(Cte(name, totals(link.columns, names), fence))
+            if link is not final:
                 self.home |= dict.fromkeys([column_name for column_name, _ in link.columns], name)
         return made
 
-    def query(self, link: Link, carried: tuple[str, ...]) -> exp.Select:
-        """The SELECT of a relation."""
+    def query(self, link: Link, carried: tuple[str, ...], part: int) -> exp.Select:
+        """The SELECT of a relation, of a part if it is one of rows or their sums."""
         reads = read_by(value for _, value in link.columns)
         others = {self.home[name] for name in reads if name in self.home}
         columns = [*((name, column(name)) for name in carried), *link.columns]
         if not (link.of_rows or link.grouped):
             return select(columns, quoted(self.gate), [*others - {self.gate}])
-        if self.rows is None:
-            examples = exp.alias_(self.tables(EXAMPLES), EXAMPLES, table=True)
+        rows = self.rows[part]
+        if rows is None:
+            name = apart(EXAMPLES, self.layout.parts)[part]
+            examples = exp.alias_(self.tables(name), name, table=True)
             query = select(columns, quoted(self.gate), [*others - {self.gate}])
             query = query.join(examples, copy=False, **self.layout.matched)
         else:
-            query = select(columns, quoted(self.rows.name), [*others])
-        return query.group_by(column(BATCH_NUMBER), copy=False) if link.grouped else query
+            query = select(columns, quoted(rows), [*others])
+        # Of a part that has no row of the batch there is a row of sums all the same.
+        is_grouped = link.grouped and self.layout.parts == 1
+        return query.group_by(column(BATCH_NUMBER), copy=False) if is_grouped else query
 
 
 def in_line(

@@ -49,7 +49,9 @@ class FunctionsLayout:
 
     step: Step
 
+    uniform: Final = False
     keyed: Final = False
+    parts: Final = 1
     columns: Final[tuple[str, ...]] = (TICK, STATE)
 
     @cached_property

@@ -15,6 +15,7 @@ from sqlglot import exp
 
 from selectron.layouts.scalars import scalar
 from selectron.program import operations as op
+from selectron.program.patterns import pick_of
 from selectron.program.tensor import Extent, Tensor
 from selectron.sql import call, cast, integer, number
 
@@ -27,7 +28,6 @@ __all__ = [
     "base",
     "element_of",
     "kernel",
-    "pick_of",
     "reversed_order",
 ]
 
@@ -198,19 +198,6 @@ class Kernel:
             body = exp.Anonymous(this="list_transform", expressions=[over, function])
         self.loops = loops
         return body
-
-
-def pick_of(tensor: Tensor) -> tuple[Tensor, Tensor] | None:
-    """The index and the values, if a tensor sums the one value of each row that the index names."""
-    if isinstance(tensor.operation, op.Sum) and tensor.operation.axis == 1:
-        (chosen,) = tensor.inputs
-        if isinstance(chosen.operation, op.Where):
-            condition, values, otherwise = chosen.inputs
-            if isinstance(condition.operation, op.Equal) and otherwise is op.constant(0.0):
-                index, places = condition.inputs
-                if isinstance(places.operation, op.Range) and values.shape == chosen.shape:
-                    return index, values
-    return None
 
 
 def kernel(

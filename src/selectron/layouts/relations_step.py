@@ -51,7 +51,9 @@ class RelationsLayout:
 
     step: Step
 
+    uniform: Final = False
     keyed: Final = False
+    parts: Final = 1
     columns: Final[tuple[str, ...]] = (TICK, NAME, ROW, COL, VALUE)
 
     @cached_property

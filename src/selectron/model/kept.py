@@ -278,7 +278,8 @@ class KeptModel:
 
     def layout(self) -> Layout:
         """The training step as the engine runs it."""
-        return layout_of(self.engine.abilities, self.choice.layout, self.blueprint.repeated)
+        choice = self.choice
+        return layout_of(self.engine.abilities, choice.layout, self.blueprint.repeated, choice.parts)
 
 
 def class_values(engine: Engine, target: object) -> tuple[Any, ...]:
