@@ -18,7 +18,17 @@ from selectron.layouts.arrays import lower, offered_orders
 from selectron.layouts.base import LOG_PREFIX, BatchColumns, BatchPlan, Step
 from selectron.layouts.storage import union_all
 from selectron.network import ACTIVATION_NAMES, MLP
-from selectron.planning import LayoutName, StrategyName, gap_of, in_term, is_staged, layout_of, register
+from selectron.planning import (
+    IN_PARTS,
+    LayoutName,
+    StrategyName,
+    frontier_of,
+    gap_of,
+    in_term,
+    is_staged,
+    layout_of,
+    register,
+)
 from selectron.program.evaluate import evaluate
 from selectron.program.operations import Array
 from selectron.program.tensor import BATCH
@@ -250,6 +260,24 @@ def test_pages_agree_with_the_numpy_evaluation(
     agrees(case, database, replace(database.abilities, pages=PAGED[engine]), LayoutName.COLUMNS, strategy)
 
 
+@pytest.mark.parametrize(
+    ("case", "engine", "layout"),
+    [
+        pytest.param(case, engine, layout, id=f"{case.name}-{engine}-{layout.value}")
+        for case in cases()
+        for engine in ("duckdb",)
+        for layout in IN_PARTS
+    ],
+)
+def test_batches_in_parts_agree_with_the_numpy_evaluation(
+    case: Case, engine: str, layout: LayoutName, engines: Callable[[str], Engine]
+) -> None:
+    database = engines(engine)
+    parts = min(3, case.plan.smallest)
+    assert frontier_of(database.abilities)
+    agrees(case, database, database.abilities, layout, "recursive", parts)
+
+
 @pytest.mark.parametrize("strategy", CHECKED)
 @pytest.mark.parametrize("layout", [name.value for name in LayoutName])
 @pytest.mark.parametrize(
@@ -273,7 +301,9 @@ def test_agrees_with_the_numpy_evaluation(
     agrees(case, database, database.abilities, LayoutName(layout), strategy)
 
 
-def agrees(case: Case, database: Engine, abilities: Abilities, layout: LayoutName, strategy: str) -> None:
+def agrees(
+    case: Case, database: Engine, abilities: Abilities, layout: LayoutName, strategy: str, parts: int = 1
+) -> None:
     """Train a case and compare with the NumPy evaluation."""
     relative, absolute = TOLERANCES.get(layout.value, DOUBLE)
     inputs = Inputs(case.units, case.outputs, case.embeddings)
@@ -283,7 +313,7 @@ def agrees(case: Case, database: Engine, abilities: Abilities, layout: LayoutNam
     feeds = batch_feeds(case, step)
     copies = abilities.copies
     shapes = {name: value.shape for name, value in step.state.items()}
-    placed = layout_of(abilities, layout, Step(step.program, shapes, len(feeds)))
+    placed = layout_of(abilities, layout, Step(step.program, shapes, len(feeds)), parts)
     register(database, placed)
     query, columns = batch_table(case, step, feeds)
     database.create_temporary("given", query)
@@ -327,7 +357,13 @@ def agrees(case: Case, database: Engine, abilities: Abilities, layout: LayoutNam
             if strategy == "recursive":
                 direct = in_term(abilities)
                 whole = recursive_query(
-                    placed, state=now, tables=tables, until=until, in_term=direct, copies=copies
+                    placed,
+                    state=now,
+                    tables=tables,
+                    until=until,
+                    in_term=direct,
+                    copies=copies,
+                    frontier=frontier_of(abilities),
                 )
             else:
                 whole = nested_query(placed, state=now, tables=tables, until=until, steps=tick, copies=copies)

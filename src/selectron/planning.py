@@ -21,6 +21,7 @@ from selectron.program.operations import MatMul, Scatter
 from selectron.program.tensor import BATCH
 
 __all__ = [
+    "IN_PARTS",
     "Choice",
     "LayoutName",
     "StrategyName",
@@ -266,7 +267,7 @@ def limit_of(name: LayoutName, step: Step, abilities: Abilities, limits: Limits,
 
 
 # Layouts that take a batch in parts, where the engine has lists.
-IN_PARTS: Final = (LayoutName.COLUMNS,)
+IN_PARTS: Final = (LayoutName.ARRAYS, LayoutName.COLUMNS)
 # What each part is expected to take of a step at the least, and what having parts costs a step.
 PART_SECONDS: Final = 3e-3
 CROWD_SECONDS: Final = 1e-3
@@ -277,7 +278,8 @@ MOST_PARTS: Final = 8
 def parts_of(abilities: Abilities, layout: LayoutName, strategy: StrategyName, seconds: float) -> int:
     """How many parts a batch has, so that the cores share a step that would take one so long.
 
-    >>> abilities = Abilities(Recursion.FREE, Arrays.LISTS, cores=Cores(4, 8_193))
+    >>> from selectron.engines.base import Cores
+    >>> abilities = Abilities(Recursion.FREE, Arrays.LISTS, cores=Cores(4, 8_194))
     >>> parts_of(abilities, LayoutName.COLUMNS, StrategyName.RECURSIVE, 0.1)
     4
     >>> parts_of(abilities, LayoutName.COLUMNS, StrategyName.RECURSIVE, 0.001)
@@ -331,7 +333,8 @@ def choose(
             continue
         products = products_of(step, name) * plan.size
         seconds = COSTS[name][abilities.arrays].seconds(cells, units, products)
-        split[name] = parts = parts_of(abilities, name, tried, seconds)
+        # No part is without rows.
+        split[name] = parts = min(parts_of(abilities, name, tried, seconds), plan.smallest)
         if parts > 1:
             seconds = seconds / parts + CROWD_SECONDS
         line = f"{name}, {tried}: about {seconds * 1000:.3g} ms a step"

@@ -19,11 +19,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from sqlglot import exp
 
+from selectron.layouts.base import BATCH_ROWS
 from selectron.layouts.kernels import (
     BY_ROWS,
     BY_UNITS,
@@ -47,7 +48,9 @@ __all__ = [
     "BEFORE",
     "BY_ROWS",
     "BY_UNITS",
+    "FIRST_ROW",
     "ROWS",
+    "Aggregate",
     "Lowered",
     "entries_column",
     "input_column",
@@ -59,15 +62,25 @@ Expression = exp.Expr
 
 
 @dataclass(frozen=True)
+class Aggregate:
+    """A sum over the rows of a batch, or the greatest of them: lists `depth` deep, 0 for a number."""
+
+    depth: int
+    is_greatest: bool
+
+
+@dataclass(frozen=True)
 class Lowered:
     """A program as stages, and its outputs as expressions over what the last one gives.
 
-    `inputs` are the columns that the first stage must be given.
+    `inputs` are the columns that the first stage must be given. `aggregates` are the columns that sum over
+    rows, if they were to be kept apart.
     """
 
     stages: tuple[Stage, ...]
     outputs: Mapping[str, Expression]
     inputs: frozenset[str]
+    aggregates: Mapping[str, Aggregate] = field(default_factory=dict)
 
 
 def offered_orders(shape: Shape) -> tuple[Order, ...]:
@@ -95,6 +108,10 @@ BEFORE: Final = "before"
 ROWS: Final = "rows"
 
 
+# The place in its batch of the first row of a part.
+FIRST_ROW: Final = "first row"
+
+
 def entries_column(name: str) -> str:
     """The column that holds the batch's rows by the entry that an index names.
 
@@ -115,9 +132,11 @@ def is_by_entry(tensor: Tensor) -> bool:
 class Lowering:
     """Lowers one program. Made for one use; :func:`lower` is its face."""
 
-    def __init__(self, program: Program, *, batch_in_rows: bool) -> None:
+    def __init__(self, program: Program, *, batch_in_rows: bool, in_parts: bool) -> None:
         self.program = program
         self.batch_in_rows = batch_in_rows
+        self.in_parts = in_parts
+        self.aggregates: dict[str, Aggregate] = {}
         self.tensors = program.tensors()
         self.roots = {base(tensor)[0] for tensor in program.outputs.values()}
         self.named = self.choose_named()
@@ -140,6 +159,8 @@ class Lowering:
                 if not self.fuses(tensor, dependency):
                     named.add(base(dependency)[0])
         named |= {tensor for tensor, count in readers.items() if count > 1 and not is_cheap(tensor)}
+        if self.in_parts:
+            named |= {tensor for tensor in self.tensors if is_aggregate(tensor)}
         return {tensor for tensor in named if not isinstance(tensor.operation, (*FREE, op.Transpose))}
 
     def fuses(self, reader: Tensor, dependency: Tensor) -> bool:
@@ -203,6 +224,9 @@ class Lowering:
             label = f"{label} by {'unit' if key.order == BY_UNITS else 'row'}"
         self.taken[label] += 1
         name = label if self.taken[label] == 1 else f"{label} {self.taken[label]}"
+        if self.in_parts and is_aggregate(key.tensor) and not self.exists(other):
+            depth = sum(self.lists(key.tensor))
+            self.aggregates[name] = Aggregate(depth, isinstance(key.tensor.operation, op.Max))
         self.names[key] = name
         self.made.append((name, expression))
 
@@ -217,6 +241,21 @@ class Lowering:
                 key = Key(op.input_(name, shape), BY_ROWS)
                 return exp.Anonymous(this="len", expressions=[self.read(self.name_of(key))])
         raise op.ShapeError("A program with a batch axis needs an input that has it.")
+
+    def size(self, extent: Extent) -> Expression:
+        """How long an axis is in the whole batch."""
+        if self.in_parts and extent == BATCH:
+            return self.given(BATCH_ROWS)
+        return self.length(extent)
+
+    def first_row(self) -> Expression | None:
+        """The place in the batch of the first row that there is; None if that is 0."""
+        return self.given(FIRST_ROW) if self.in_parts else None
+
+    def given(self, name: str) -> Expression:
+        """A number of the batch."""
+        self.inputs.add(name)
+        return self.read(name)
 
     # Values ----------------------------------------------------------------------------------
 
@@ -305,7 +344,7 @@ class Lowering:
                 )
             else:
                 outputs[name] = self.whole(tensor, BY_ROWS)
-        return Lowered(leveled(self.made), outputs, frozenset(self.inputs))
+        return Lowered(leveled(self.made), outputs, frozenset(self.inputs), self.aggregates)
 
 
 # Operations that cost nothing to write down wherever they are read; inputs are columns already.
@@ -332,12 +371,19 @@ def contracted(reader: Tensor) -> list[tuple[Tensor, int]]:
     return []
 
 
+def is_aggregate(tensor: Tensor) -> bool:
+    """Whether a tensor is one for the whole batch, computed of its rows."""
+    if isinstance(tensor.operation, op.Size) or BATCH in tensor.shape:
+        return False
+    return any(BATCH in part.shape for part in tensor.inputs)
+
+
 def spoken(tensor: Tensor) -> str:
     """What to call a tensor that has no label."""
     return type(tensor.operation).__name__.lower()
 
 
-def lower(program: Program, *, batch_in_rows: bool = False) -> Lowered:
+def lower(program: Program, *, batch_in_rows: bool = False, in_parts: bool = False) -> Lowered:
     """A program as SQL stages over lists.
 
     Parameters
@@ -346,6 +392,9 @@ def lower(program: Program, *, batch_in_rows: bool = False) -> Lowered:
         What to compute.
     batch_in_rows
         Whether each row of the relation is a row of the batch; else a batch is one value.
+    in_parts
+        Whether the lists have the rows of a part of the batch, so that what aggregates over them is a column
+        of its own.
 
     Examples
     --------
@@ -356,4 +405,4 @@ def lower(program: Program, *, batch_in_rows: bool = False) -> Lowered:
      TANH(LIST_INNER_PRODUCT("row", "unit"))))'
     """
     own = without_scatter(program, unless=lambda tensor: is_by_entry(tensor) and not batch_in_rows)
-    return Lowering(own, batch_in_rows=batch_in_rows).run()
+    return Lowering(own, batch_in_rows=batch_in_rows, in_parts=in_parts).run()

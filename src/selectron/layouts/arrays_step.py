@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
@@ -26,12 +26,13 @@ from selectron.layouts.base import (
     latest,
     running,
 )
-from selectron.layouts.batches import batches_query
-from selectron.layouts.inlining import condensed
+from selectron.layouts.batches import PART, batches_query
+from selectron.layouts.parts import apart
+from selectron.layouts.passes import Pass, passes, total
 from selectron.layouts.stages import chained
 from selectron.layouts.storage import array_literal, rows_from_array
 from selectron.program.operations import Array
-from selectron.sql import cast, column, integer, number
+from selectron.sql import cast, column, integer, number, quoted
 
 __all__ = ["ListsLayout"]
 
@@ -40,7 +41,10 @@ Expression = exp.Expr
 
 @dataclass(frozen=True)
 class ListsLayout:
-    """A step as a chain of stages over one row; logged values are appended to lists in it."""
+    """A step as a chain of stages over one row; logged values are appended to lists in it.
+
+    `parts` is how many parts a batch has that are worked on side by side, each by a chain of its own.
+    """
 
     step: Step
     parts: int = 1
@@ -51,9 +55,12 @@ class ListsLayout:
     @cached_property
     def lowered(self) -> Lowered:
         """The program as stages."""
-        found = lower(self.step.program)
-        stages, outputs = condensed(found.stages, found.outputs, set(self.step.program.labels.values()))
-        return replace(found, stages=stages, outputs=outputs)
+        return lower(self.step.program, in_parts=self.parts > 1)
+
+    @cached_property
+    def passes(self) -> tuple[list[Pass], Pass]:
+        """The passes over the rows of each part, none where batches have no parts, and all that is left."""
+        return passes(self.lowered, set(self.step.program.labels.values()))
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -63,8 +70,8 @@ class ListsLayout:
     def tables(
         self, rows: exp.Table, columns: BatchColumns, plan: BatchPlan, *, held_out: str, position: str
     ) -> Mapping[str, Callable[[Tables], exp.Query]]:
-        """A row for each batch."""
-        query = batches_query(rows, columns, plan, held_out=held_out, position=position)
+        """A row for each batch, or for each part of one."""
+        query = batches_query(rows, columns, plan, held_out=held_out, position=position, parts=self.parts)
         return {BATCHES: lambda tables: query}
 
     def initial(self, values: Mapping[str, Array], tick: int) -> exp.Query:
@@ -84,40 +91,83 @@ class ListsLayout:
 
     def chain(self, state: exp.Table, tables: Tables, until: Expression, prefix: str) -> list[Cte]:
         """The batch beside the state, the program's stages, the next state."""
-        here = state.alias_or_name
-        flags = {flag: column(flag, here) for flag in FLAGS if flag in self.step.state}
-        fed = sorted(self.lowered.inputs - set(self.step.state))
-        states = exp.select(
-            exp.Column(this=exp.Star(), table=exp.to_identifier(here, quoted=True)),
-            *(column(name, "own") for name in fed),
-        ).from_(state)
-        source = beside_batch(states, column(TICK, here), self.step, tables)
-        source = source.where(*running(flags, column(TICK, here), until))
-        stages, last = chained(source, self.lowered.stages, self.next_values, prefix)
+        over_rows, rest = self.passes
+        made: list[Cte] = []
+        sums: list[str] = []
+        for number_, each in enumerate(over_rows):
+            name = f"{prefix}sums_{number_}"
+            names = apart(name, self.parts)
+            for part, own in enumerate(names):
+                source = self.beside(state, each.reads, sums, tables, until, part)
+                stages, last = chained(source, each.stages, each.outputs, f"{own}_")
+                made += (Cte(stage, query, Fence.NONE) for stage, query in stages)
+                # Each is computed on its own, so that no part waits for another.
+                made.append(Cte(own, last, Fence.STATE))
+            made.append(Cte(name, self.totals(each, names), Fence.STATE))
+            sums.append(name)
+        source = self.beside(state, rest.reads, sums, tables, until)
+        outputs = {name: self.next_value(name, rest.outputs) for name in self.columns}
+        stages, last = chained(source, rest.stages, outputs, prefix)
         return [
+            *made,
             *(Cte(name, query, Fence.NONE) for name, query in stages),
             Cte(f"{prefix}next", last, Fence.STATE),
         ]
+
+    def beside(
+        self,
+        state: exp.Table,
+        reads: Collection[str],
+        sums: Sequence[str],
+        tables: Tables,
+        until: Expression,
+        part: int | None = None,
+    ) -> exp.Select:
+        """What some stages read of the state, its batch, and sums of passes before; no row if no step is due.
+
+        Without a part, all of the state, beside any part of the batch.
+        """
+        here = state.alias_or_name
+        flags = {flag: column(flag, here) for flag in FLAGS if flag in self.step.state}
+        own: list[Expression] = [column(name, here) for name in self.step.state if name in reads]
+        if part is None:
+            own = [exp.Column(this=exp.Star(), table=quoted(here))]
+        fed = sorted((self.lowered.inputs & set(reads)) - set(self.step.state))
+        added = sorted(self.lowered.aggregates.keys() & set(reads))
+        states = exp.select(*own, *(column(name, "own") for name in fed), *map(column, added)).from_(state)
+        source = beside_batch(states, column(TICK, here), self.step, tables)
+        for name in sums:
+            source = source.join(exp.table_(name, quoted=True), join_type="cross")
+        if self.parts > 1:
+            source = source.where(exp.EQ(this=column(PART, "own"), expression=integer(part or 0)))
+        return source.where(*running(flags, column(TICK, here), until))
+
+    def totals(self, each: Pass, names: Sequence[str]) -> exp.Select:
+        """The aggregates of a pass over all parts."""
+        first, *others = (exp.table_(name, quoted=True) for name in names)
+        query = exp.select(
+            *(
+                exp.alias_(total(own, self.lowered.aggregates[own], names), own, quoted=True)
+                for own in each.outputs
+            )
+        ).from_(first)
+        for other in others:
+            query = query.join(other, join_type="cross")
+        return query
 
     def term(self, state: exp.Table, tables: Tables, until: Expression) -> exp.Query:
         """Refused: wherever there are lists, recursion is free."""
         raise EngineError("Lists need a recursion that may use CTEs.", hint="Use another layout.")
 
-    @cached_property
-    def next_values(self) -> dict[str, Expression]:
-        """The next state over what the last stage gives."""
+    def next_value(self, name: str, outputs: Mapping[str, Expression]) -> Expression:
+        """A column of the next state over what the last stage gives."""
+        if name == TICK:
+            return exp.Add(this=column(TICK), expression=integer(1))
+        if name not in self.step.logs:
+            return outputs[name]
         ended = exp.GT(this=column("ends_epoch"), expression=number(0.0))
-
-        def logged(name: str) -> Expression:
-            value = self.lowered.outputs[name]
-            appended = exp.Anonymous(this="list_append", expressions=[column(name), value])
-            return exp.Case(ifs=[exp.If(this=ended.copy(), true=appended)], default=column(name))
-
-        return {
-            TICK: exp.Add(this=column(TICK), expression=integer(1)),
-            **{name: self.lowered.outputs[name] for name in self.step.state},
-            **{name: logged(name) for name in self.step.logs},
-        }
+        appended = exp.Anonymous(this="list_append", expressions=[column(name), outputs[name]])
+        return exp.Case(ifs=[exp.If(this=ended, true=appended)], default=column(name))
 
     def result(self, states: exp.Table | exp.Subquery) -> exp.Select:
         """The last row."""

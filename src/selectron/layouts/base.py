@@ -23,9 +23,11 @@ from selectron.sql import column, integer, number
 __all__ = [
     "BATCHES",
     "BATCH_NUMBER",
+    "BATCH_ROWS",
     "ENDED",
     "FLAGS",
     "LOG_PREFIX",
+    "ROW_IN_BATCH",
     "TICK",
     "BatchColumns",
     "BatchPlan",
@@ -35,6 +37,7 @@ __all__ = [
     "Step",
     "Tables",
     "beside_batch",
+    "last_batch",
     "latest",
     "numbered_batches",
     "running",
@@ -47,6 +50,9 @@ Tables = Callable[[str], exp.Table]
 TICK: Final = "tick"
 BATCH_NUMBER: Final = "batch"
 LOG_PREFIX: Final = "log."
+# Columns of the batch: how many rows it has (of the relation of batches), and a row's place among them.
+BATCH_ROWS: Final = "batch rows"
+ROW_IN_BATCH: Final = "row in batch"
 # The relation with a row for each batch.
 BATCHES: Final = "selectron_batches"
 # Parts of the state that end training.
@@ -101,6 +107,20 @@ class BatchPlan:
     def per_epoch(self) -> int:
         """Batches of an epoch, those of held-out rows last."""
         return self.training_batches + -(-self.held_out_rows // self.size)
+
+    @property
+    def smallest(self) -> int:
+        """The rows of the smallest batch."""
+        return min(last_batch(rows, self.size) for rows in (self.training_rows, self.held_out_rows) if rows)
+
+
+def last_batch(rows: int, size: int) -> int:
+    """How many rows the last batch has.
+
+    >>> last_batch(10, 4), last_batch(8, 4)
+    (2, 4)
+    """
+    return (rows - 1) % size + 1
 
 
 @dataclass(frozen=True)
@@ -218,10 +238,13 @@ def running(flags: Mapping[str, Expression], tick: Expression, until: Expression
 
 
 def beside_batch(
-    states: exp.Select, tick: Expression, step: Step, tables: Tables, own: str = "own"
+    states: exp.Select, tick: Expression, step: Step, tables: Tables, own: str = "own", name: str = BATCHES
 ) -> exp.Select:
-    """A query of states, each beside the batch of its tick: the only one, or found by its number."""
-    batches = exp.alias_(tables(BATCHES), own, table=True)
+    """A query of states, each beside the batch of its tick: the only one, or found by its number.
+
+    `name` is the table of batches, or of a part of each.
+    """
+    batches = exp.alias_(tables(name), own, table=True)
     if step.batches_per_epoch == 1:
         return states.join(batches, join_type="cross")
     turn = exp.Mod(this=tick, expression=integer(step.batches_per_epoch))

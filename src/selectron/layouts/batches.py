@@ -7,23 +7,35 @@ from typing import Final
 
 from sqlglot import exp
 
-from selectron.layouts.arrays import BEFORE, BY_UNITS, ROWS, entries_column, input_column
-from selectron.layouts.base import BatchColumns, BatchPlan, numbered_batches
+from selectron.layouts.arrays import BEFORE, BY_UNITS, FIRST_ROW, ROWS, entries_column, input_column
+from selectron.layouts.base import BATCH_ROWS, BatchColumns, BatchPlan, numbered_batches
+from selectron.layouts.parts import first_row, part_of, rows_of_batch
 from selectron.program.tensor import BATCH
 from selectron.sql import cast, column, integer, number, quoted
 
-__all__ = ["batches_query"]
+__all__ = ["PART", "batches_query"]
 
 Expression = exp.Expr
 
 ENCODED: Final = "encoded"
 PLACE: Final = "place"
+# Which part of a batch, from 0.
+PART: Final = "part"
 
 
 def batches_query(
-    rows: exp.Table | exp.Subquery, columns: BatchColumns, plan: BatchPlan, *, held_out: str, position: str
+    rows: exp.Table | exp.Subquery,
+    columns: BatchColumns,
+    plan: BatchPlan,
+    *,
+    held_out: str,
+    position: str,
+    parts: int = 1,
 ) -> exp.Select:
     """A row for each batch: ``batch``, ``is_training``, ``ends_epoch`` and the program's inputs.
+
+    Where batches have parts, a row for each of these: then also ``part``, how many rows the whole batch has,
+    and the place in it of the part's first.
 
     Parameters
     ----------
@@ -34,21 +46,29 @@ def batches_query(
     """
     batch, place, is_training = numbered_batches(plan, held_out=held_out, position=position)
     values = columns.tensors
+    of_batch: dict[str, Expression] = {"is_training": is_training}
+    keys = {"batch": batch}
+    if parts > 1:
+        keys[PART] = part_of(plan, held_out, position, parts)
+        first = first_row(plan, held_out, position, parts)
+        place = exp.Sub(this=place, expression=exp.paren(first, copy=False))
+        of_batch[BATCH_ROWS] = rows_of_batch(plan, held_out, position)
+        of_batch[FIRST_ROW] = first.copy()
     row = exp.select(
-        exp.alias_(batch, "batch", quoted=True),
-        exp.alias_(is_training, "is_training", quoted=True),
+        *(exp.alias_(value, name, quoted=True) for name, value in keys.items()),
+        *(exp.alias_(value, name, quoted=True) for name, value in of_batch.items()),
         column(position),
         exp.alias_(exp.Add(this=place, expression=integer(1)), PLACE, quoted=True),
         *(exp.alias_(value_of(units), name, quoted=True) for name, units in values.items()),
     ).from_(rows, copy=False)
 
     gathered = exp.select(
-        column("batch"),
-        exp.alias_(exp.AnyValue(this=column("is_training")), "is_training", quoted=True),
+        *map(column, keys),
+        *(exp.alias_(exp.AnyValue(this=column(name)), name, quoted=True) for name in of_batch),
         *(exp.alias_(listed(name, position), name, quoted=True) for name in values),
     )
     gathered = gathered.from_(exp.table_(ENCODED, quoted=True), copy=False)
-    gathered = gathered.group_by(column("batch"), copy=False)
+    gathered = gathered.group_by(*map(column, keys), copy=False)
 
     last = exp.EQ(this=column("batch"), expression=integer(plan.per_epoch - 1))
     ends = exp.Case(ifs=[exp.If(this=last, true=number(1.0))], default=number(0.0))
@@ -60,8 +80,8 @@ def batches_query(
         if len(units) > 1
     ]
     whole = exp.select(
-        column("batch"),
-        column("is_training"),
+        *map(column, keys),
+        *map(column, of_batch),
         exp.alias_(ends, "ends_epoch", quoted=True),
         *(column(name) for name in values),
         *by_unit,
@@ -69,20 +89,20 @@ def batches_query(
     )
     whole = whole.from_(gathered.subquery("gathered", copy=False), copy=False)
     for name in columns.indices:
-        own = by_entry(name).subquery(quoted(entries_column(name)), copy=False)
-        whole = whole.join(own, using=column("batch"), copy=False)
+        own = by_entry(name, list(keys)).subquery(quoted(entries_column(name)), copy=False)
+        whole = whole.join(own, using=list(map(column, keys)), copy=False)
     # Read once for the lists and once for each index.
     return whole.with_(
         exp.TableAlias(this=quoted(ENCODED)), row, materialized=bool(columns.indices), copy=False
     )
 
 
-def by_entry(name: str) -> exp.Select:
-    """For each batch the entries that an index names, in order, each with the places of its rows."""
+def by_entry(name: str, keys: Sequence[str]) -> exp.Select:
+    """For each batch or part the entries that an index names, in order, each with the places of its rows."""
     entry = column(name)
     window = exp.Window(
         this=exp.Lag(this=entry.copy()),
-        partition_by=[column("batch")],
+        partition_by=list(map(column, keys)),
         order=exp.Order(expressions=[exp.Ordered(this=entry.copy(), nulls_first=False)]),
     )
     last = exp.func("coalesce", window, number(-1.0))
@@ -95,14 +115,14 @@ def by_entry(name: str) -> exp.Select:
         ]
     )
     entries = (
-        exp.select(column("batch"), entry, exp.alias_(own, "own", quoted=True))
+        exp.select(*map(column, keys), entry, exp.alias_(own, "own", quoted=True))
         .from_(exp.table_(ENCODED, quoted=True), copy=False)
-        .group_by(column("batch"), entry.copy(), copy=False)
+        .group_by(*map(column, keys), entry.copy(), copy=False)
     )
     ordered = exp.Order(this=column("own"), expressions=[exp.Ordered(this=entry.copy(), nulls_first=False)])
     listed_ = exp.alias_(exp.ArrayAgg(this=ordered), entries_column(name), quoted=True)
-    query = exp.select(column("batch"), listed_).from_(entries.subquery("entries", copy=False), copy=False)
-    return query.group_by(column("batch"), copy=False)
+    query = exp.select(*map(column, keys), listed_).from_(entries.subquery("entries", copy=False), copy=False)
+    return query.group_by(*map(column, keys), copy=False)
 
 
 def value_of(units: Sequence[Expression]) -> Expression:

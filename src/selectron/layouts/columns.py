@@ -19,6 +19,7 @@ from typing import Final
 from sqlglot import exp
 
 from selectron.combination import combination
+from selectron.layouts.base import BATCH_ROWS, ROW_IN_BATCH
 from selectron.layouts.placing import UNITS, Place, Placing, cells, extent_of
 from selectron.layouts.scalars import REPEATING, group, scalar
 from selectron.layouts.stages import Stage
@@ -31,13 +32,9 @@ from selectron.program.tensor import BATCH, Tensor
 from selectron.repeated import Element, Index, Names, sum_of
 from selectron.sql import balanced, case, cast, column, number
 
-__all__ = ["BATCH_ROWS", "ROW_IN_BATCH", "Lowered", "Phase", "greatest", "lower"]
+__all__ = ["Lowered", "Phase", "greatest", "lower"]
 
 Expression = exp.Expr
-
-# Columns of the batch: how many rows it has (of the relation of batches), and a row's place among them.
-BATCH_ROWS: Final = "batch rows"
-ROW_IN_BATCH: Final = "row in batch"
 
 # Deeper expressions are cut into stages: engines and printers recurse.
 MOST_DEPTH: Final = 12

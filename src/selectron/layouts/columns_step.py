@@ -11,10 +11,12 @@ from sqlglot import exp
 
 from selectron.layouts.base import (
     BATCH_NUMBER,
+    BATCH_ROWS,
     BATCHES,
     ENDED,
     FLAGS,
     LOG_PREFIX,
+    ROW_IN_BATCH,
     TICK,
     BatchColumns,
     BatchPlan,
@@ -27,8 +29,8 @@ from selectron.layouts.base import (
     numbered_batches,
     running,
 )
-from selectron.layouts.columns import BATCH_ROWS, ROW_IN_BATCH, Lowered, lower
-from selectron.layouts.parts import apart, in_part, totals
+from selectron.layouts.columns import Lowered, lower
+from selectron.layouts.parts import apart, part_of, totals
 from selectron.layouts.placing import Placing, element_name, elements, extent_of, paged
 from selectron.layouts.stages import Stage, read_by, select
 from selectron.layouts.storage import union_all
@@ -113,7 +115,8 @@ class ColumnsLayout:
             query = select(values.items(), rows.this).order_by(column(BATCH_NUMBER), copy=False)
             query.set("from_", exp.From(this=rows.copy()))
             if self.parts > 1:
-                query.where(in_part(position, plan, part, self.parts), copy=False)
+                own = part_of(plan, held_out, position, self.parts)
+                query.where(exp.EQ(this=own, expression=integer(part)), copy=False)
             return query
 
         def batches(tables: Tables) -> exp.Query:

@@ -69,7 +69,13 @@ class Columns(Protocol):
         """A column."""
 
     def length(self, extent: Extent) -> Expression:
-        """How long an axis is."""
+        """How long the lists along an axis are."""
+
+    def size(self, extent: Extent) -> Expression:
+        """How long an axis is in the whole batch."""
+
+    def first_row(self) -> Expression | None:
+        """The place in the batch of the first row that there is; None if that is 0."""
 
 
 def reversed_order(order: Order) -> Order:
@@ -226,15 +232,18 @@ def constant(_: Kernel, tensor: Tensor) -> Expression:
 
 def counted(kernel: Kernel, tensor: Tensor) -> Expression:
     """0, 1, ... along the axis that the operation counts."""
-    place = kernel.place(1 if isinstance(tensor.operation, op.Range) else 0)
+    of_units = isinstance(tensor.operation, op.Range)
+    place = kernel.place(1 if of_units else 0)
     if place is None:
         return number(0.0)
-    return cast(exp.Sub(this=place, expression=integer(1)), "double")
+    from_0 = exp.Sub(this=place, expression=integer(1))
+    first = None if of_units else kernel.columns.first_row()
+    return cast(from_0 if first is None else exp.Add(this=from_0, expression=first), "double")
 
 
 def size(kernel: Kernel, tensor: Tensor) -> Expression:
     assert isinstance(tensor.operation, op.Size)
-    return cast(kernel.columns.length(tensor.inputs[0].shape[tensor.operation.axis]), "double")
+    return cast(kernel.columns.size(tensor.inputs[0].shape[tensor.operation.axis]), "double")
 
 
 def broadcast(kernel: Kernel, tensor: Tensor) -> Expression:

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 
 from sqlglot import exp
 
-from selectron.layouts.base import BatchPlan
-from selectron.sql import balanced, column, integer, number
+from selectron.layouts.base import BatchPlan, last_batch
+from selectron.sql import balanced, case, column, integer, number
 
-__all__ = ["apart", "in_part", "totals"]
+__all__ = ["apart", "first_row", "part_of", "rows_of_batch", "totals"]
 
 Expression = exp.Expr
 
@@ -28,15 +28,46 @@ def apart(name: str, parts: int) -> list[str]:
     return [name] if parts == 1 else [f"{name}_part_{part + 1}" for part in range(parts)]
 
 
-def in_part(position: str, plan: BatchPlan, part: int, parts: int) -> Expression:
-    """Whether a row is of a part of its batch: rows that follow each other are together.
+def rows_of_batch(plan: BatchPlan, held_out: str, position: str) -> Expression:
+    """How many rows the batch of a row has.
 
-    >>> in_part("position", BatchPlan(1000, 0, 100), 1, 4).sql("duckdb")
-    '("position" % 100) * 4 // 100 = 1'
+    >>> rows_of_batch(BatchPlan(1000, 0, 100), "held", "position").sql("duckdb")
+    '100'
+    """
+    number_ = exp.IntDiv(this=column(position), expression=integer(plan.size))
+
+    def rows(count: int) -> Expression:
+        last = last_batch(count, plan.size)
+        if last == plan.size or not count:
+            return integer(plan.size)
+        is_last = exp.EQ(this=number_.copy(), expression=integer((count - 1) // plan.size))
+        return case((is_last, integer(last)), default=integer(plan.size))
+
+    training, held = rows(plan.training_rows), rows(plan.held_out_rows)
+    return training if training == held else case((column(held_out), held), default=training)
+
+
+def part_of(plan: BatchPlan, held_out: str, position: str, parts: int) -> Expression:
+    """The part of its batch that a row is in, from 0: rows that follow each other are together.
+
+    >>> part_of(BatchPlan(1000, 0, 100), "held", "position", 4).sql("duckdb")
+    '("position" % 100) * 4 // 100'
     """
     place = exp.Mod(this=column(position), expression=integer(plan.size))
     scaled = exp.Mul(this=exp.paren(place, copy=False), expression=integer(parts))
-    return exp.EQ(this=exp.IntDiv(this=scaled, expression=integer(plan.size)), expression=integer(part))
+    return exp.IntDiv(this=scaled, expression=rows_of_batch(plan, held_out, position))
+
+
+def first_row(plan: BatchPlan, held_out: str, position: str, parts: int) -> Expression:
+    """The place in its batch, from 0, of the first row of the part that a row is in.
+
+    >>> first_row(BatchPlan(1000, 0, 100), "held", "position", 3).sql("duckdb")
+    '(100 * (("position" % 100) * 3 // 100) + 2) // 3'
+    """
+    rows = rows_of_batch(plan, held_out, position)
+    part = exp.paren(part_of(plan, held_out, position, parts), copy=False)
+    before = exp.Add(this=exp.Mul(this=rows, expression=part), expression=integer(parts - 1))
+    return exp.IntDiv(this=exp.paren(before, copy=False), expression=integer(parts))
 
 
 def totals(columns: Iterable[tuple[str, Expression]], names: Sequence[str]) -> exp.Select:

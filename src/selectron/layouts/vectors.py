@@ -20,12 +20,10 @@ from typing import Final
 
 from sqlglot import exp
 
-from selectron.layouts.base import BATCH_NUMBER
+from selectron.layouts.base import BATCH_NUMBER, BATCH_ROWS, ROW_IN_BATCH
 from selectron.layouts.columns import (
-    BATCH_ROWS,
     INLINE,
     MOST_DEPTH,
-    ROW_IN_BATCH,
     Lowered,
     Phase,
     greatest,

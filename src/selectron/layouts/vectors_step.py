@@ -11,6 +11,7 @@ from sqlglot import exp
 from selectron.layouts.base import (
     BATCH_NUMBER,
     ENDED,
+    ROW_IN_BATCH,
     TICK,
     BatchColumns,
     BatchPlan,
@@ -20,7 +21,7 @@ from selectron.layouts.base import (
     latest,
     numbered_batches,
 )
-from selectron.layouts.columns import ROW_IN_BATCH, Lowered
+from selectron.layouts.columns import Lowered
 from selectron.layouts.columns_step import Chain, ColumnsLayout
 from selectron.layouts.placing import element_name
 from selectron.layouts.storage import union_all
