@@ -275,19 +275,26 @@ CROWD_SECONDS: Final = 1e-3
 MOST_PARTS: Final = 8
 
 
-def parts_of(abilities: Abilities, layout: LayoutName, strategy: StrategyName, seconds: float) -> int:
+def parts_of(
+    abilities: Abilities, layout: LayoutName, strategy: StrategyName, plan: BatchPlan, seconds: float
+) -> int:
     """How many parts a batch has, so that the cores share a step that would take one so long.
 
     >>> from selectron.engines.base import Cores
-    >>> abilities = Abilities(Recursion.FREE, Arrays.LISTS, cores=Cores(4, 8_194))
-    >>> parts_of(abilities, LayoutName.COLUMNS, StrategyName.RECURSIVE, 0.1)
-    4
-    >>> parts_of(abilities, LayoutName.COLUMNS, StrategyName.RECURSIVE, 0.001)
-    1
+    >>> abilities = Abilities(Recursion.FREE, Arrays.LISTS, cores=Cores(4, 8_194, 100_000))
+    >>> plan, columns, recursive = BatchPlan(300_000, 0, 300_000), LayoutName.COLUMNS, StrategyName.RECURSIVE
+    >>> [parts_of(abilities, columns, recursive, plan, seconds) for seconds in (0.1, 0.03, 0.001)]
+    [4, 4, 1]
     """
-    if abilities.cores is None or strategy is not StrategyName.RECURSIVE or layout not in IN_PARTS:
+    cores = abilities.cores
+    if cores is None or strategy is not StrategyName.RECURSIVE or layout not in IN_PARTS:
         return 1
-    return max(1, min(abilities.cores.count, MOST_PARTS, int(seconds / PART_SECONDS)))
+    parts = min(cores.count, MOST_PARTS, int(seconds / PART_SECONDS))
+    if parts > 1 and layout is LayoutName.COLUMNS:
+        # The rows of a part are a table, for one core to add up; a batch may have a row more in one part.
+        parts = max(parts, -(-(plan.training_rows + plan.held_out_rows) // (cores.rows - plan.per_epoch)))
+    # No part is without rows.
+    return parts if 1 < parts <= min(MOST_PARTS, plan.smallest) else 1
 
 
 # The batch's number, the row's place and the like.
@@ -333,8 +340,7 @@ def choose(
             continue
         products = products_of(step, name) * plan.size
         seconds = COSTS[name][abilities.arrays].seconds(cells, units, products)
-        # No part is without rows.
-        split[name] = parts = min(parts_of(abilities, name, tried, seconds), plan.smallest)
+        split[name] = parts = parts_of(abilities, name, tried, plan, seconds)
         if parts > 1:
             seconds = seconds / parts + CROWD_SECONDS
         line = f"{name}, {tried}: about {seconds * 1000:.3g} ms a step"

@@ -11,7 +11,7 @@ from selectron.engines.base import Engine
 from selectron.errors import EngineError
 from selectron.features.rows import HELD_OUT, POSITION
 from selectron.layouts.base import Layout
-from selectron.planning import frontier_of, in_term
+from selectron.planning import in_term
 from selectron.program.operations import Array
 from selectron.sql import integer
 from selectron.strategies.nested import nested_query
@@ -89,7 +89,6 @@ def training_statement(
         until=until,
         in_term=in_term(abilities),
         copies=abilities.copies,
-        frontier=frontier_of(abilities),
     )
     recursion = training.args["with_"].expressions
     training.set("with_", None)

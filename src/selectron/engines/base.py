@@ -189,10 +189,14 @@ class Cores:
         How many the connection uses.
     frontier
         How many rows a round must leave for the next one, or the engine takes the work to be too little.
+    rows
+        How many rows of a table are read by one core alone, in their order, so that their sum is always the
+        same to the last bit.
     """
 
     count: int
     frontier: int
+    rows: int
 
 
 @dataclass(frozen=True)

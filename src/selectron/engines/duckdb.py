@@ -72,6 +72,7 @@ QUERY_WORDS: Final = ("select", "with", "from", "values", "(")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # A round of a recursion runs on several threads if the one before left more than four vectors of rows.
 FRONTIER: Final = 4 * 2_048 + 2
+ROW_GROUP: Final = 122_880
 # More microseconds than Python's calendar has.
 BEYOND: Final = 2**62
 
@@ -117,7 +118,7 @@ class DuckDB(TypedTables, NoFunctions):
         self.connection = connection or open_connection(self.path, read_only=read_only)
         self.read_only = read_only or not self.writable()
         self.frame_numbers = itertools.count(1)
-        self.abilities = replace(self.free, cores=Cores(self.threads(), FRONTIER))
+        self.abilities = replace(self.free, cores=Cores(self.threads(), FRONTIER, ROW_GROUP))
 
     def threads(self) -> int:
         """How many threads a statement of this connection runs on."""

@@ -112,7 +112,9 @@ class ColumnsLayout:
         }
 
         def examples(part: int) -> exp.Query:
-            query = select(values.items(), rows.this).order_by(column(BATCH_NUMBER), copy=False)
+            # By their place, too: sums are the same to the last bit only in the same order.
+            query = select(values.items(), rows.this)
+            query = query.order_by(column(BATCH_NUMBER), column(position), copy=False)
             query.set("from_", exp.From(this=rows.copy()))
             if self.parts > 1:
                 own = part_of(plan, held_out, position, self.parts)

@@ -187,6 +187,7 @@ class ShownModel(UsedModel, ExplainedModel):
         specification = self.blueprint.specification
         statement = self.engine.sql(self.statement("step", source))
         named = {"layout": specification.layout, "strategy": specification.strategy}
+        apart = f", each in {choice.parts} parts side by side" if choice.parts > 1 else ""
         given = [f"{name} {value}" for name, value in named.items() if value is not None]
         return {
             "engine": self.engine.dialect,
@@ -195,7 +196,7 @@ class ShownModel(UsedModel, ExplainedModel):
             "chosen": "as asked for: " + ", ".join(given) if given else "the cheapest that runs",
             "candidates": "; ".join(choice.reasons),
             "predicted": f"{choice.seconds * 1000:.3g} ms a step",
-            "batches": f"{specification.plan.per_epoch} of {specification.plan.size} rows an epoch",
+            "batches": f"{specification.plan.per_epoch} of {specification.plan.size} rows an epoch{apart}",
             "statement": f"{len(statement)} bytes for one step",
         }
 

@@ -1,0 +1,99 @@
+"""Batches in parts: chosen by the cores of a connection, and the same numbers every time."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import selectron
+from selectron.database import Database
+from selectron.engines.base import Abilities, Arrays, Cores, Recursion
+from selectron.engines.duckdb import DuckDB
+from selectron.layouts.base import BatchPlan
+from selectron.planning import LayoutName, StrategyName, parts_of
+
+# Networks whose steps are worth sharing: in columns, and in lists with a smaller batch at the end.
+TRAININGS: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {
+    "columns": ((100_000, 2), {"network": selectron.MLP([2]), "batch_size": None, "epochs": 5}),
+    "arrays": ((20_000, 30), {"network": selectron.MLP([32], dropout=0.1), "batch_size": 8_192, "epochs": 2}),
+}
+
+
+def table(rows: int, units: int) -> pa.Table:
+    generator = np.random.default_rng(3)
+    x = generator.normal(size=(rows, units))
+    columns = {f"x{unit}": x[:, unit] for unit in range(units)}
+    return pa.table({**columns, "y": np.where(x.sum(axis=1) > 0, "up", "down")})
+
+
+def database(threads: int, path: str = ":memory:") -> Database:
+    return Database(DuckDB(connection=duckdb.connect(path, config={"threads": threads})))
+
+
+def weights(model: selectron.Model) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array([row[-1] for row in model.store.parameters(model.record.model_id)])
+
+
+@pytest.mark.parametrize("layout", TRAININGS)
+def test_a_training_in_parts_gives_the_same_weights_each_time(layout: str) -> None:
+    shape, options = TRAININGS[layout]
+    rows = table(*shape)
+    found = []
+    for threads in (3, 3, 1):
+        with database(threads) as db:
+            model = db.train(rows, "y", name="m", layout=layout, **options)
+            assert model.choice.parts == threads
+            found.append(weights(model))
+    again, once, alone = found
+    assert (again == once).all()
+    # Sums of other parts, so rounded otherwise.
+    np.testing.assert_allclose(once, alone, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("layout", TRAININGS)
+def test_the_whole_statement_gives_the_weights_of_a_training_in_parts(layout: str, tmp_path: Path) -> None:
+    shape, options = TRAININGS[layout]
+    path = tmp_path / "m.duckdb"
+    with database(2, str(path)) as db:
+        db.engine.connection.register("given", table(*shape))  # type: ignore[attr-defined]
+        db.engine.connection.execute("CREATE TABLE t AS FROM given")  # type: ignore[attr-defined]
+        model = db.train("t", "y", name="m", layout=layout, **options)
+        assert model.choice.parts == 2
+        trained = sorted(model.store.parameters(model.record.model_id))
+        statement = model.sql("train")
+        db.engine.connection.close()  # type: ignore[attr-defined]
+    program = "import duckdb, sys; print(duckdb.connect(sys.argv[1]).execute(sys.stdin.read()).fetchall())"
+    command = [sys.executable, "-c", program, str(path)]
+    printed = subprocess.run(command, input=statement, capture_output=True, text=True, check=True).stdout
+    assert sorted(ast.literal_eval(printed)) == trained
+
+
+def test_explain_says_how_many_parts_there_are() -> None:
+    shape, options = TRAININGS["columns"]
+    with database(2) as db:
+        explained = db.train(table(*shape), "y", name="m", **options).explain(table(*shape))
+    assert explained["batches"] == "2 of 80000 rows an epoch, each in 2 parts side by side"
+    assert "a step, each batch in 2 parts side by side" in explained["candidates"]
+
+
+def test_parts_are_for_rows_enough_and_cores_enough() -> None:
+    def parts(rows: int, size: int, seconds: float, layout: LayoutName = LayoutName.COLUMNS) -> int:
+        abilities = Abilities(Recursion.FREE, Arrays.LISTS, cores=Cores(4, 8_194, 100_000))
+        return parts_of(abilities, layout, StrategyName.RECURSIVE, BatchPlan(rows, 0, size), seconds)
+
+    assert parts(50_000, 50_000, 1.0) == 4
+    # Each part is a table that one core reads alone.
+    assert parts(700_000, 700_000, 1.0) == 8
+    assert parts(900_000, 900_000, 1.0) == 1
+    assert parts(900_000, 900_000, 1.0, LayoutName.ARRAYS) == 4
+    # The last batch has a single row.
+    assert parts(2_049, 2_048, 1.0) == 1
+    assert parts(50_000, 50_000, 0.001) == 1
