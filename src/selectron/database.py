@@ -33,7 +33,7 @@ from selectron.preparation import (
     held_out_rows,
     resolve_validation,
 )
-from selectron.sql import column, folded
+from selectron.sql import column, folded, growing
 from selectron.store.store import ModelRecord, Store
 from selectron.trainer import ROWS, Progress, Trainer
 from selectron.training.losses import Loss
@@ -428,6 +428,7 @@ class Database:
             raise
         return self.finished(record, blueprint, choice, 0, notes, lambda progress: None)
 
+    @growing()
     def begun(self, name: str, relation: Relation, blueprint: Blueprint) -> tuple[ModelRecord, Choice]:
         """Write a model without a checkpoint, once it is known that it can be trained."""
         # Compiled before anything is written, so that what does not fit is refused here.
