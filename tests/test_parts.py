@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,17 @@ import pyarrow as pa
 import pytest
 
 import selectron
+from selectron import MLP, CrossEntropy
 from selectron.database import Database
 from selectron.engines.base import Abilities, Arrays, Cores, Recursion
 from selectron.engines.duckdb import DuckDB
+from selectron.layouts.arrays import lower
 from selectron.layouts.base import BatchPlan
+from selectron.layouts.passes import passes
 from selectron.planning import LayoutName, StrategyName, parts_of
+from selectron.training.forward import Inputs
+from selectron.training.options import TrainingOptions
+from selectron.training.step import build_step
 
 # Networks whose steps are worth sharing: in columns, and in lists with a smaller batch at the end.
 TRAININGS: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {
@@ -34,8 +43,11 @@ def table(rows: int, units: int) -> pa.Table:
     return pa.table({**columns, "y": np.where(x.sum(axis=1) > 0, "up", "down")})
 
 
-def database(threads: int, path: str = ":memory:") -> Database:
-    return Database(DuckDB(connection=duckdb.connect(path, config={"threads": threads})))
+@contextmanager
+def database(threads: int, path: str | Path = ":memory:") -> Iterator[Database]:
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(f"SET threads = {threads}")
+        yield Database(DuckDB(connection=connection))
 
 
 def weights(model: selectron.Model) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -62,18 +74,52 @@ def test_a_training_in_parts_gives_the_same_weights_each_time(layout: str) -> No
 def test_the_whole_statement_gives_the_weights_of_a_training_in_parts(layout: str, tmp_path: Path) -> None:
     shape, options = TRAININGS[layout]
     path = tmp_path / "m.duckdb"
-    with database(2, str(path)) as db:
+    with database(2, path) as db:
         db.engine.connection.register("given", table(*shape))  # type: ignore[attr-defined]
         db.engine.connection.execute("CREATE TABLE t AS FROM given")  # type: ignore[attr-defined]
         model = db.train("t", "y", name="m", layout=layout, **options)
         assert model.choice.parts == 2
         trained = sorted(model.store.parameters(model.record.model_id))
         statement = model.sql("train")
-        db.engine.connection.close()  # type: ignore[attr-defined]
     program = "import duckdb, sys; print(duckdb.connect(sys.argv[1]).execute(sys.stdin.read()).fetchall())"
     command = [sys.executable, "-c", program, str(path)]
     printed = subprocess.run(command, input=statement, capture_output=True, text=True, check=True).stdout
     assert sorted(ast.literal_eval(printed)) == trained
+
+
+@pytest.mark.parametrize("layout", TRAININGS)
+def test_training_goes_on_with_as_many_parts_on_other_threads(layout: str, tmp_path: Path) -> None:
+    shape, options = TRAININGS[layout]
+    rows = table(*shape)
+    first = tmp_path / "first.duckdb"
+    with database(2, first) as db:
+        db.train(rows, "y", name="m", layout=layout, **options)
+    found = []
+    for threads in (2, 1, 4):
+        path = shutil.copy(first, tmp_path / f"{threads}.duckdb")
+        with database(threads, path) as db:
+            model = db.model("m")
+            assert model.choice.parts == 2
+            found.append(weights(model.train(1, source=rows)))
+    assert (found[0] == found[1]).all()
+    assert (found[0] == found[2]).all()
+
+
+def test_a_sum_of_weights_has_a_pass_of_its_own() -> None:
+    weighted = build_step(
+        MLP([16, 8], dropout=0.1),
+        Inputs(4, 3),
+        CrossEntropy(),
+        TrainingOptions(batch_size=8),
+        weighted=True,
+        validated=False,
+    )
+    over_rows, rest = passes(lower(weighted.program, in_parts=True), ())
+    first, second = over_rows
+    assert len(first.outputs) == 1
+    assert first.reads == {"weight"}
+    assert len(second.outputs) > 6
+    assert not {"features", "weight"} & rest.reads
 
 
 def test_explain_says_how_many_parts_there_are() -> None:
@@ -94,6 +140,10 @@ def test_parts_are_for_rows_enough_and_cores_enough() -> None:
     assert parts(700_000, 700_000, 1.0) == 8
     assert parts(900_000, 900_000, 1.0) == 1
     assert parts(900_000, 900_000, 1.0, LayoutName.ARRAYS) == 4
-    # The last batch has a single row.
-    assert parts(2_049, 2_048, 1.0) == 1
+    # The last batch has a single row, of which no two lists can be made.
+    assert parts(2_049, 2_048, 1.0, LayoutName.ARRAYS) == 1
+    assert parts(2_049, 2_048, 1.0) == 4
+    # More batches than one core may read rows.
+    assert parts(3_200_000, 32, 1.0) == 1
+    assert parts(3_300_000, 32, 1.0) == 1
     assert parts(50_000, 50_000, 0.001) == 1

@@ -47,6 +47,9 @@ class Specification:
         How many steps a statement has, where the strategy is not recursive; None chooses.
     keep_states
         Whether the state after each statement is kept.
+    parts
+        How many parts a batch has, found when the training began, so that it goes on with as many; None finds
+        out.
     """
 
     source: str | None
@@ -61,12 +64,13 @@ class Specification:
     strategy: str | None = None
     steps: int | None = None
     keep_states: bool = False
+    parts: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready values."""
         plain = (
             *("source", "target", "task", "validation_source"),
-            *("layout", "strategy", "steps", "keep_states"),
+            *("layout", "strategy", "steps", "keep_states", "parts"),
         )
         return {
             **{name: to_json(getattr(self, name)) for name in plain},
@@ -90,6 +94,10 @@ class Blueprint:
 
     specification: Specification
     encoding: Encoding
+
+    def in_parts(self, parts: int) -> Blueprint:
+        """The same, with batches of so many parts whenever training goes on."""
+        return Blueprint(replace(self.specification, parts=parts), self.encoding)
 
     @cached_property
     def loss(self) -> Loss:

@@ -434,7 +434,8 @@ class Database:
         # Compiled before anything is written, so that what does not fit is refused here.
         _ = blueprint.step, blueprint.batch_columns()
         choice = chosen(self.engine, blueprint)
-        return self.record(name, relation, blueprint), choice
+        # As many parts whenever it goes on, so that sums are rounded alike.
+        return self.record(name, relation, blueprint.in_parts(choice.parts)), choice
 
     def finished(
         self,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from selectron.engines.base import Abilities, Arrays, Engine, Limits, Pages, Recursion, Vectors
+from selectron.engines.base import Abilities, Arrays, Cores, Engine, Limits, Pages, Recursion, Vectors
 from selectron.errors import ConfigurationError, EngineError
 from selectron.layouts.arrays_step import ListsLayout
 from selectron.layouts.base import BatchPlan, Layout, Step
@@ -191,7 +191,7 @@ class Choice:
     planned
         The predicted time that each statement takes before its first step.
     parts
-        How many parts a batch has, each of which is worked on by a core of its own.
+        How many parts a batch has, which are worked on side by side as far as there are cores.
     """
 
     layout: LayoutName
@@ -276,11 +276,17 @@ MOST_PARTS: Final = 8
 
 
 def parts_of(
-    abilities: Abilities, layout: LayoutName, strategy: StrategyName, plan: BatchPlan, seconds: float
+    abilities: Abilities,
+    layout: LayoutName,
+    strategy: StrategyName,
+    plan: BatchPlan,
+    seconds: float,
+    known: int | None = None,
 ) -> int:
     """How many parts a batch has, so that the cores share a step that would take one so long.
 
-    >>> from selectron.engines.base import Cores
+    `known` is how many it had when the training began.
+
     >>> abilities = Abilities(Recursion.FREE, Arrays.LISTS, cores=Cores(4, 8_194, 100_000))
     >>> plan, columns, recursive = BatchPlan(300_000, 0, 300_000), LayoutName.COLUMNS, StrategyName.RECURSIVE
     >>> [parts_of(abilities, columns, recursive, plan, seconds) for seconds in (0.1, 0.03, 0.001)]
@@ -289,12 +295,30 @@ def parts_of(
     cores = abilities.cores
     if cores is None or strategy is not StrategyName.RECURSIVE or layout not in IN_PARTS:
         return 1
-    parts = min(cores.count, MOST_PARTS, int(seconds / PART_SECONDS))
-    if parts > 1 and layout is LayoutName.COLUMNS:
-        # The rows of a part are a table, for one core to add up; a batch may have a row more in one part.
-        parts = max(parts, -(-(plan.training_rows + plan.held_out_rows) // (cores.rows - plan.per_epoch)))
-    # No part is without rows.
-    return parts if 1 < parts <= min(MOST_PARTS, plan.smallest) else 1
+    parts = min(cores.count, MOST_PARTS, int(seconds / PART_SECONDS)) if known is None else known
+    most = MOST_PARTS
+    if layout is LayoutName.COLUMNS:
+        # The rows of a part are a table, for one core to add up; a part may have a row more of each batch.
+        room = cores.rows - plan.per_epoch
+        if room < 1:
+            return 1
+        if known is None and parts > 1:
+            parts = max(parts, -(-(plan.training_rows + plan.held_out_rows) // room))
+    else:
+        # A sum over a list without rows is no number.
+        most = min(most, plan.smallest)
+    return parts if 1 < parts <= most else 1
+
+
+def shared(seconds: float, parts: int, cores: Cores | None) -> float:
+    """What a step takes whose parts are worked on side by side, as far as there are cores for them.
+
+    >>> round(shared(0.03, 3, Cores(2, 8_194, 100_000)), 3), shared(0.03, 1, None)
+    (0.021, 0.03)
+    """
+    if parts == 1 or cores is None:
+        return seconds
+    return seconds / parts * -(-parts // cores.count) + CROWD_SECONDS
 
 
 # The batch's number, the row's place and the like.
@@ -308,8 +332,11 @@ def choose(
     plan: BatchPlan,
     layout: LayoutName | None = None,
     strategy: StrategyName | None = None,
+    parts: int | None = None,
 ) -> Choice:
     """The cheapest layout that the engine can run, or the one that is asked for.
+
+    `parts` is how many parts a batch had when the training began, None if it begins.
 
     Raises
     ------
@@ -340,12 +367,11 @@ def choose(
             continue
         products = products_of(step, name) * plan.size
         seconds = COSTS[name][abilities.arrays].seconds(cells, units, products)
-        split[name] = parts = parts_of(abilities, name, tried, plan, seconds)
-        if parts > 1:
-            seconds = seconds / parts + CROWD_SECONDS
+        split[name] = parts_of(abilities, name, tried, plan, seconds, parts)
+        seconds = shared(seconds, split[name], abilities.cores)
         line = f"{name}, {tried}: about {seconds * 1000:.3g} ms a step"
-        if parts > 1:
-            line += f", each batch in {parts} parts side by side"
+        if split[name] > 1:
+            line += f", each batch in {split[name]} parts side by side"
         if waits:
             # Not to be chosen, but to be known of.
             reasons.append(f"{line}, {ASKED_FOR[name]}")

@@ -213,7 +213,7 @@ class Abilities:
     # Arrays of numbers whose elements are read about as fast as columns; None if there are none.
     pages: Pages | None = None
     vectors: Vectors = Vectors.NONE
-    # Whether CASE takes less time than GREATEST.
+    # Whether CASE takes less time than GREATEST, and a product with a condition less than CASE.
     compares: bool = False
     lookup: Lookup = Lookup.WRITTEN
     # None if a recursive term runs on one core, whatever it is.

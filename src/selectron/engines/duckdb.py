@@ -70,6 +70,7 @@ KINDS: Final = {
 
 QUERY_WORDS: Final = ("select", "with", "from", "values", "(")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+ABILITIES: Final = Abilities(Recursion.FREE, Arrays.LISTS, compares=True, lookup=Lookup.BUCKETS)
 # A round of a recursion runs on several threads if the one before left more than four vectors of rows.
 FRONTIER: Final = 4 * 2_048 + 2
 ROW_GROUP: Final = 122_880
@@ -104,7 +105,6 @@ class DuckDB(TypedTables, NoFunctions):
 
     dialect: Final = "duckdb"
     limits: Final = Limits(expression_depth=1_000)
-    free: Final = Abilities(Recursion.FREE, Arrays.LISTS, compares=True, lookup=Lookup.BUCKETS)
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class DuckDB(TypedTables, NoFunctions):
         self.connection = connection or open_connection(self.path, read_only=read_only)
         self.read_only = read_only or not self.writable()
         self.frame_numbers = itertools.count(1)
-        self.abilities = replace(self.free, cores=Cores(self.threads(), FRONTIER, ROW_GROUP))
+        self.abilities = replace(ABILITIES, cores=Cores(self.threads(), FRONTIER, ROW_GROUP))
 
     def threads(self) -> int:
         """How many threads a statement of this connection runs on."""

@@ -27,7 +27,7 @@ from selectron.layouts.base import (
     running,
 )
 from selectron.layouts.batches import PART, batches_query
-from selectron.layouts.parts import apart
+from selectron.layouts.parts import apart, totals
 from selectron.layouts.passes import Pass, passes, total
 from selectron.layouts.stages import chained
 from selectron.layouts.storage import array_literal, rows_from_array
@@ -103,7 +103,9 @@ class ListsLayout:
                 made += (Cte(stage, query, Fence.NONE) for stage, query in stages)
                 # Each is computed on its own, so that no part waits for another.
                 made.append(Cte(own, last, Fence.STATE))
-            made.append(Cte(name, self.totals(each, names), Fence.STATE))
+            aggregates = self.lowered.aggregates
+            whole = [(own, total(own, aggregates[own], names)) for own in each.outputs]
+            made.append(Cte(name, totals(whole, names), Fence.STATE))
             sums.append(name)
         source = self.beside(state, rest.reads, sums, tables, until)
         outputs = {name: self.next_value(name, rest.outputs) for name in self.columns}
@@ -141,19 +143,6 @@ class ListsLayout:
         if self.parts > 1:
             source = source.where(exp.EQ(this=column(PART, "own"), expression=integer(part or 0)))
         return source.where(*running(flags, column(TICK, here), until))
-
-    def totals(self, each: Pass, names: Sequence[str]) -> exp.Select:
-        """The aggregates of a pass over all parts."""
-        first, *others = (exp.table_(name, quoted=True) for name in names)
-        query = exp.select(
-            *(
-                exp.alias_(total(own, self.lowered.aggregates[own], names), own, quoted=True)
-                for own in each.outputs
-            )
-        ).from_(first)
-        for other in others:
-            query = query.join(other, join_type="cross")
-        return query
 
     def term(self, state: exp.Table, tables: Tables, until: Expression) -> exp.Query:
         """Refused: wherever there are lists, recursion is free."""

@@ -238,13 +238,10 @@ def running(flags: Mapping[str, Expression], tick: Expression, until: Expression
 
 
 def beside_batch(
-    states: exp.Select, tick: Expression, step: Step, tables: Tables, own: str = "own", name: str = BATCHES
+    states: exp.Select, tick: Expression, step: Step, tables: Tables, own: str = "own"
 ) -> exp.Select:
-    """A query of states, each beside the batch of its tick: the only one, or found by its number.
-
-    `name` is the table of batches, or of a part of each.
-    """
-    batches = exp.alias_(tables(name), own, table=True)
+    """A query of states, each beside the batch of its tick: the only one, or found by its number."""
+    batches = exp.alias_(tables(BATCHES), own, table=True)
     if step.batches_per_epoch == 1:
         return states.join(batches, join_type="cross")
     turn = exp.Mod(this=tick, expression=integer(step.batches_per_epoch))

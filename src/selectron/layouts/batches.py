@@ -9,9 +9,10 @@ from sqlglot import exp
 
 from selectron.layouts.arrays import BEFORE, BY_UNITS, FIRST_ROW, ROWS, entries_column, input_column
 from selectron.layouts.base import BATCH_ROWS, BatchColumns, BatchPlan, numbered_batches
+from selectron.layouts.kernels import element_of
 from selectron.layouts.parts import first_row, part_of, rows_of_batch
 from selectron.program.tensor import BATCH
-from selectron.sql import cast, column, integer, number, quoted
+from selectron.sql import call, cast, column, integer, number, quoted
 
 __all__ = ["PART", "batches_query"]
 
@@ -140,12 +141,12 @@ def listed(name: str, position: str) -> Expression:
 def transposed(name: str, units: int) -> Expression:
     """The list of lists of a column, the other way round: each unit's list on its own.
 
-    Written out unit by unit, which DuckDB computes three times faster than a lambda over the units.
+    >>> transposed("x", 3).sql("duckdb")
+    'LIST_TRANSFORM(RANGE(1, 4), LAMBDA "unit" : LIST_TRANSFORM("x", LAMBDA "row" : "row"["unit"]))'
     """
-    row = exp.to_identifier("row", quoted=True)
-    lines: list[Expression] = []
-    for unit in range(1, units + 1):
-        element = exp.Bracket(this=row.copy(), expressions=[integer(unit)], offset=1)
-        line = exp.Lambda(this=element, expressions=[row.copy()])
-        lines.append(exp.Anonymous(this="list_transform", expressions=[column(name), line]))
-    return exp.Array(expressions=lines)
+    row, unit = quoted("row"), quoted("unit")
+    line = call(
+        "list_transform", column(name), exp.Lambda(this=element_of(row, unit), expressions=[row.copy()])
+    )
+    every = call("range", integer(1), integer(units + 1))
+    return call("list_transform", every, exp.Lambda(this=line, expressions=[unit.copy()]))

@@ -347,7 +347,8 @@ def is_marked(tensor: Tensor) -> bool:
     """Whether a tensor is a value where a condition of the row holds, and 0 elsewhere: their product.
 
     That takes less time than a choice. Not for any value, which might be infinite where the condition does
-    not hold, but for numbers of the step, and for gradients where a unit is rectified.
+    not hold, as in a logarithm that is guarded; but for numbers of the step, and for gradients where a unit
+    is rectified: features are bounded, so that these are infinite only in a training that diverges.
     """
     if not isinstance(tensor.operation, op.Where):
         return False
@@ -419,7 +420,8 @@ def lower(
     placing
         How tensors of one row are columns.
     compares
-        Whether the greater of two is chosen by CASE, not GREATEST.
+        Whether the greater of two is chosen by CASE, not GREATEST, and what is zero unless a condition holds
+        is a product with it.
 
     Examples
     --------

@@ -30,7 +30,7 @@ from selectron.layouts.base import (
     running,
 )
 from selectron.layouts.columns import Lowered, lower
-from selectron.layouts.parts import apart, part_of, totals
+from selectron.layouts.parts import added, apart, part_of, totals
 from selectron.layouts.placing import Placing, element_name, elements, extent_of, paged
 from selectron.layouts.stages import Stage, read_by, select
 from selectron.layouts.storage import union_all
@@ -62,8 +62,8 @@ class ColumnsLayout:
     `in_line` if each relation may be read once only, as where a reference to a CTE expands it anew: then the
     state travels along with the rows. `with_rows` if a batch also holds its rows as an array, for recursive
     terms that may aggregate nothing else. `page` is how many numbers an array has at most where tensors of
-    one row are arrays, for states of more numbers than the engine takes columns. `compares` if the greater
-    of two is chosen by CASE. `parts` is how many parts a batch has that are worked on side by side.
+    one row are arrays, for states of more numbers than the engine takes columns. `compares` if choices are
+    written as comparisons (see :func:`lower`). `parts` is how many parts a batch has, side by side.
     """
 
     step: Step
@@ -477,7 +477,8 @@ class Chain:
                 self.rows = list(names)
                 continue
             if len(names) > 1:
-                made.append(Cte(name, totals(link.columns, names), fence))
+                whole = [(own, added(own, value, names)) for own, value in link.columns]
+                made.append(Cte(name, totals(whole, names), fence))
             if link is not final:
                 self.home |= dict.fromkeys([column_name for column_name, _ in link.columns], name)
         return made

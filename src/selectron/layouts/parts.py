@@ -1,6 +1,6 @@
 """Batches in parts: relations that an engine can work on side by side, and what their sums add up to.
 
-Each part of a batch has its own chain of queries, so that it runs on a core of its own. How rows fall into
+Each part of a batch has its own chain of queries, so that cores share them. How rows fall into
 parts, and the order in which the parts' sums are added, are fixed: the same rows give the same numbers, bit
 for bit, whichever part is done first.
 """
@@ -14,7 +14,7 @@ from sqlglot import exp
 from selectron.layouts.base import BatchPlan, last_batch
 from selectron.sql import balanced, case, column, integer, number
 
-__all__ = ["apart", "first_row", "part_of", "rows_of_batch", "totals"]
+__all__ = ["added", "apart", "first_row", "part_of", "rows_of_batch", "totals"]
 
 Expression = exp.Expr
 
@@ -38,7 +38,7 @@ def rows_of_batch(plan: BatchPlan, held_out: str, position: str) -> Expression:
 
     def rows(count: int) -> Expression:
         last = last_batch(count, plan.size)
-        if last == plan.size or not count:
+        if last == plan.size:
             return integer(plan.size)
         is_last = exp.EQ(this=number_.copy(), expression=integer((count - 1) // plan.size))
         return case((is_last, integer(last)), default=integer(plan.size))
@@ -71,25 +71,24 @@ def first_row(plan: BatchPlan, held_out: str, position: str, parts: int) -> Expr
 
 
 def totals(columns: Iterable[tuple[str, Expression]], names: Sequence[str]) -> exp.Select:
-    """Aggregates over all rows from those of the parts, relations of these names.
+    """A row of values over relations of one row each, of these names.
 
-    A part without rows has no sum.
-
-    >>> total = totals([("s", exp.Sum(this=column("x")))], ["sums_part_1", "sums_part_2"])
-    >>> total.expressions[0].sql("duckdb")
-    'COALESCE("sums_part_1"."s", 0.0e0) + COALESCE("sums_part_2"."s", 0.0e0) AS "s"'
+    >>> totals([("s", column("s", "a"))], ["a", "b"]).sql("duckdb")
+    'SELECT "a"."s" AS "s" FROM "a" CROSS JOIN "b"'
     """
     first, *others = (exp.table_(name, quoted=True) for name in names)
-    query = exp.select(
-        *(exp.alias_(added(name, value, names), name, quoted=True) for name, value in columns)
-    ).from_(first)
+    query = exp.select(*(exp.alias_(value, name, quoted=True) for name, value in columns)).from_(first)
     for other in others:
         query = query.join(other, join_type="cross")
     return query
 
 
 def added(name: str, value: Expression, names: Sequence[str]) -> Expression:
-    """An aggregate over all parts."""
+    """An aggregate over all rows from those of the parts; a part without rows has no sum.
+
+    >>> added("s", exp.Sum(this=column("x")), ["a", "b"]).sql("duckdb")
+    'COALESCE("a"."s", 0.0e0) + COALESCE("b"."s", 0.0e0)'
+    """
     own = [column(name, relation) for relation in names]
     if isinstance(value, exp.Max):
         return exp.Anonymous(this="greatest", expressions=own)

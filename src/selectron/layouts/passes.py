@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from selectron.layouts.arrays import Aggregate, Lowered
 from selectron.layouts.inlining import condensed
+from selectron.layouts.kernels import element_of
 from selectron.layouts.stages import Stage, leveled, read_by
 from selectron.sql import call, column, quoted
 
@@ -47,17 +48,27 @@ def passes(lowered: Lowered, kept: Collection[str]) -> tuple[list[Pass], Pass]:
         What names of columns that stay begin with (see :func:`condensed`).
     """
     columns = [own for stage in lowered.stages for own in stage.columns]
+    reads = {name: read_by([value]) for name, value in columns}
     before: dict[str, int] = {}
-    for name, value in columns:
-        # How many passes come before a column.
+    for name, _ in columns:
+        # How many passes come before a column at the least.
         before[name] = max(
-            (before.get(read, 0) + (read in lowered.aggregates) for read in read_by([value])), default=0
+            (before.get(read, 0) + (read in lowered.aggregates) for read in reads[name]), default=0
         )
-    last = max((before[name] for name in lowered.aggregates), default=-1)
-    ends: list[dict[str, Expression]] = [{} for _ in range(last + 1)]
-    for name, value in columns:
+    count = 1 + max((before[name] for name in lowered.aggregates), default=-1)
+    # An aggregate is of the last pass before it is read. So a sum of weights, which gradients are divided by,
+    # has a pass that computes nothing else.
+    needed = dict.fromkeys(read_by(lowered.outputs.values()), count)
+    ends: list[dict[str, Expression]] = [{} for _ in range(count)]
+    for name, value in reversed(columns):
+        if name not in needed:
+            continue
+        at = needed[name]
         if name in lowered.aggregates:
-            ends[before[name]][name] = value
+            at -= 1
+            ends[at][name] = value
+        for read in reads[name]:
+            needed[read] = min(needed.get(read, count), at)
     over_rows = [cut(columns, own, lowered.aggregates, kept) for own in ends]
     return over_rows, cut(columns, lowered.outputs, lowered.aggregates, kept)
 
@@ -89,7 +100,12 @@ def total(name: str, aggregate: Aggregate, names: Iterable[str]) -> Expression:
     places = [quoted(place) for place in ("i", "j")[: aggregate.depth]]
 
     def combined(value: Expression) -> Expression:
-        parts = [value, *(indexed(other, places) for other in others)]
+        parts = [value]
+        for other in others:
+            element: Expression = other
+            for place in places:
+                element = element_of(element, place.copy())
+            parts.append(element)
         if aggregate.is_greatest:
             return exp.Anonymous(this="greatest", expressions=parts)
         whole = parts[0]
@@ -104,10 +120,3 @@ def total(name: str, aggregate: Aggregate, names: Iterable[str]) -> Expression:
         parameters = [elements[depth].copy(), places[depth].copy()]
         body = call("list_transform", over, exp.Lambda(this=body, expressions=parameters))
     return body
-
-
-def indexed(value: Expression, places: Iterable[exp.Identifier]) -> Expression:
-    """An element of a list of lists, by its places from 1."""
-    for place in places:
-        value = exp.Bracket(this=value, expressions=[place.copy()], offset=1)
-    return value

@@ -52,6 +52,11 @@ class VectorsLayout(ColumnsLayout):
     The chain of relations is that of the `columns` layout; what differs is what a column holds.
     """
 
+    @property
+    def uniform(self) -> bool:
+        """Whether all columns of a state are numbers: some are vectors."""
+        return False
+
     @cached_property
     def placed(self) -> Placed:
         """The program as phases, and how inputs are read."""

@@ -306,4 +306,5 @@ def chosen(engine: Engine, blueprint: Blueprint) -> Choice:
         specification.plan,
         parse_layout(specification.layout),
         parse_strategy(specification.strategy),
+        specification.parts,
     )

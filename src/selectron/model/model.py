@@ -223,8 +223,9 @@ class Model(ShownModel, ExchangedModel):
             for weight in weights:
                 check_weights(self.engine, weight, relation.label)
             size = rows if training.batch_size is None else min(training.batch_size, rows)
-            blueprint = Blueprint(replace(specification, plan=BatchPlan(rows, 0, size)), encoding)
+            blueprint = Blueprint(replace(specification, plan=BatchPlan(rows, 0, size), parts=None), encoding)
             choice = chosen(self.engine, blueprint)
+            blueprint = blueprint.in_parts(choice.parts)
         except BaseException:
             self.engine.drop_temporary(ROWS)
             raise

@@ -15,16 +15,12 @@ from sqlglot import exp
 from selectron.engines.base import Copying
 from selectron.layouts.base import ENDED, FLAGS, TICK, Cte, Fence, Layout, Tables, running
 from selectron.sql import call, cast, column, integer, number, quoted
-from selectron.strategies.nested import with_ctes
+from selectron.strategies.nested import HERE, RELATION, with_ctes
 
-__all__ = ["HERE", "RELATION", "crowded_query"]
+__all__ = ["crowded_query"]
 
 Expression = exp.Expr
 
-RELATION: Final = "training"
-# The recursive term's own name for the relation that recurs: PostgreSQL lets the relation itself be named
-# once and never inside an aggregate, but a copy of it as often as one likes.
-HERE: Final = "here"
 # Whether a state is the last one, or logged; what is left of all that recurred.
 KEPT: Final = "kept"
 STATE: Final = "state"

@@ -15,11 +15,15 @@ from selectron.layouts.base import Cte, Fence, Layout, Tables
 from selectron.layouts.storage import union_all
 from selectron.sql import integer
 
-__all__ = ["nested_query", "staged_queries", "with_ctes"]
+__all__ = ["HERE", "RELATION", "nested_query", "staged_queries", "with_ctes"]
 
 Expression = exp.Expr
 
 STATES = "states"
+# What recurs, and the recursive term's own name for it: PostgreSQL lets the relation itself be named once and
+# never inside an aggregate, but a copy of it as often as one likes.
+RELATION = "training"
+HERE = "here"
 
 
 def nested_query(

@@ -7,8 +7,8 @@ from sqlglot import exp
 from selectron.engines.base import Copying
 from selectron.layouts.base import Cte, Fence, Layout, Tables
 from selectron.sql import column, integer
-from selectron.strategies.crowded import HERE, RELATION, crowded_query
-from selectron.strategies.nested import with_ctes
+from selectron.strategies.crowded import crowded_query
+from selectron.strategies.nested import HERE, RELATION, with_ctes
 
 __all__ = ["recursive_query"]
 
