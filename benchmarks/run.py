@@ -123,40 +123,43 @@ def preparation(rows: int) -> float:
 PEAK = """
 import sys
 from selectron import MLP, SGD, CrossEntropy
-from selectron.engines.duckdb import DuckDB
+from selectron.engines.duckdb import FRONTIER, DuckDB
 from selectron.layouts.arrays_step import ListsLayout
-from selectron.layouts.base import BATCHES, Step
-from selectron.sql import integer
+from selectron.layouts.base import BatchColumns, BatchPlan, Step
+from selectron.sql import column, integer
 from selectron.strategies.recursive import recursive_query
 from selectron.training.forward import Inputs
 from selectron.training.options import TrainingOptions
 from selectron.training.step import build_step
 
+steps, parts = map(int, sys.argv[1:])
 engine = DuckDB()
 options = TrainingOptions(optimizer=SGD(1e-6))
 step = build_step(MLP([20]), Inputs(784, 10), CrossEntropy(), options, weighted=False, validated=False)
-line = "list_transform(range({n}), lambda j: sin(i * j))"
-engine.execute("CREATE TEMP TABLE " + BATCHES + " AS SELECT 0 AS batch, "
-    "1e0 AS is_training, 1e0 AS ends_epoch, "
-    "(SELECT list(" + line.format(n=784) + ") FROM range(20) AS t(i)) AS features, "
-    "(SELECT list(" + line.format(n=20) + ") FROM range(784) AS t(i)) AS \\"features by unit\\", "
-    "(SELECT list((i % 10)::DOUBLE) FROM range(20) AS t(i)) AS target")
-layout = ListsLayout(Step(step.program, {name: value.shape for name, value in step.state.items()}, 1))
+values = ", ".join(f"sin(i * {j}) AS x{j}" for j in range(784))
+engine.execute("CREATE TEMP TABLE given AS SELECT i AS position, false AS held, "
+    f"(i % 10)::DOUBLE AS y, {values} FROM range(20) AS t(i)")
+shapes = {name: value.shape for name, value in step.state.items()}
+layout = ListsLayout(Step(step.program, shapes, 1), parts)
+columns = BatchColumns([column(f"x{j}") for j in range(784)], [column("y")])
+plan = BatchPlan(20, 0, 20)
+made = layout.tables(engine.temporary("given"), columns, plan, held_out="held", position="position")
+for name, query in made.items():
+    engine.create_temporary(name, query(engine.temporary))
 engine.create_temporary("now", layout.initial(step.state, 0))
-engine.create_temporary("next", recursive_query(layout,
-    state=engine.temporary("now"), tables=engine.temporary, until=integer(int(sys.argv[1]))))
-(row,) = engine.execute("SELECT step FROM next").fetchall()
-assert row == (float(sys.argv[1]),)
+engine.create_temporary("next", recursive_query(layout, state=engine.temporary("now"),
+    tables=engine.temporary, until=integer(steps), frontier=FRONTIER))
+assert engine.execute("SELECT step FROM next").fetchall() == [(float(steps),)]
 # Not getrusage: its peak includes that of the process that started this one.
 (peak,) = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(int(peak) / 1024)
 """
 
 
-def peak_memory(steps: int) -> float:
+def peak_memory(steps: int, parts: int) -> float:
     """Peak memory, in MiB, of a process that trains 784-20-10 for so many steps in one statement."""
     printed = subprocess.run(
-        [sys.executable, "-c", PEAK, str(steps)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", PEAK, str(steps), str(parts)], capture_output=True, text=True, check=True
     ).stdout
     return float(printed)
 
@@ -172,11 +175,12 @@ def main() -> None:
         compare(table, 100_000, (COLUMNS, 32, 2), 10, 2048, name)
     console.print(table)
     console.print(f"Preparing 1,000,000 rows of {COLUMNS} columns: {preparation(1_000_000):.1f} s")
-    short, long = peak_memory(100), peak_memory(10_000)
-    console.print(
-        f"Peak memory of one statement of 784-20-10: {short:.0f} MiB for 100 steps, {long:.0f} MiB for "
-        f"10,000: {long / short:.2f} times"
-    )
+    for parts in (1, 2):
+        short, long = peak_memory(100, parts), peak_memory(10_000, parts)
+        console.print(
+            f"Peak memory of one statement of 784-20-10 ({'all of a batch' if parts == 1 else 'in 2 parts'}): "
+            f"{short:.0f} MiB for 100 steps, {long:.0f} MiB for 10,000: {long / short:.2f} times"
+        )
 
 
 if __name__ == "__main__":
