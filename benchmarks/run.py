@@ -178,7 +178,7 @@ def main() -> None:
     for parts in (1, 2):
         short, long = peak_memory(100, parts), peak_memory(10_000, parts)
         console.print(
-            f"Peak memory of one statement of 784-20-10 ({'all of a batch' if parts == 1 else 'in 2 parts'}): "
+            f"Peak memory of one statement of 784-20-10 ({['one part', 'two parts'][parts - 1]}): "
             f"{short:.0f} MiB for 100 steps, {long:.0f} MiB for 10,000: {long / short:.2f} times"
         )
 
