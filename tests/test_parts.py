@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,6 +105,39 @@ def test_training_goes_on_with_as_many_parts_on_other_threads(layout: str, tmp_p
             found.append(weights(model.train(1, source=rows)))
     assert (found[0] == found[1]).all()
     assert (found[0] == found[2]).all()
+
+
+ENDLESS = """
+import sys, duckdb
+from selectron import MLP, Database
+from selectron.engines.duckdb import DuckDB
+connection = duckdb.connect(sys.argv[1], config={"threads": 2})
+Database(DuckDB(connection=connection)).train(
+    "SELECT i % 1000 / 1000 AS a, i % 7 AS b, i % 2 = 0 AS y FROM range(100000) AS t(i)", "y", epochs=100000,
+    network=MLP([2]), batch_size=None, watch=lambda p: print(p.epoch, flush=True))
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_stops_a_training_in_parts(tmp_path: Path, times: int) -> None:
+    path = tmp_path / "stopped.duckdb"
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENDLESS, str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    epochs = int(process.stdout.readline())
+    time.sleep(0.2)
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert "TrainingInterrupted" in errors
+    with database(2, path) as db:
+        model = db.model("y")
+        assert model.choice.parts == 2
+        assert (model.record.epochs or 0) >= epochs
 
 
 def test_a_sum_of_weights_has_a_pass_of_its_own() -> None:

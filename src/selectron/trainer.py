@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from sqlglot import exp
 
 from selectron.blueprint import Blueprint
 from selectron.engines.base import Engine
+from selectron.engines.interrupting import deferred
 from selectron.errors import DivergenceError, TrainingInterrupted
 from selectron.features.lookup import Directory
 from selectron.features.rows import HELD_OUT, POSITION
@@ -243,7 +245,9 @@ class Trainer:
         """Train up to a tick, in one statement or several; give the numbers that decide how to go on."""
         self.logged = self.layout.logged(self.engine.temporary(NEXT))
         if self.choice.strategy is StrategyName.RECURSIVE:
-            self.engine.create_temporary(NEXT, self.recursive(until))
+            # DuckDB may wait forever for the cores of a recursion that is stopped halfway.
+            with deferred() if self.layout.parts > 1 else nullcontext():
+                self.engine.create_temporary(NEXT, self.recursive(until))
             return self.scalars()
         if until == self.tick:
             # No epoch is asked for: the state as it is.

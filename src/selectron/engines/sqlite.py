@@ -5,14 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 import re
-import signal
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from threading import current_thread, main_thread
 from typing import Any, ClassVar, Final
 
 from sqlglot import exp
@@ -35,6 +33,7 @@ from selectron.engines.base import (
     refuse_doubled,
 )
 from selectron.engines.files import is_file, rows_of
+from selectron.engines.interrupting import interruptible
 from selectron.engines.queries import AsWritten, apart, named, query_relation
 from selectron.engines.tables import SchemaTables
 from selectron.errors import ColumnError, DataError, EngineError
@@ -310,40 +309,13 @@ class SQLite(SchemaTables, NoSqlFunctions):
 
     def execute(self, text: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
         """Execute SQL text; SQLite's own errors become ours."""
-        with self.interruptible():
+        with interruptible(self.interrupt):
             try:
                 return self.connection.execute(text, tuple(parameters))
             except sqlite3.Error as error:
                 if "interrupted" in str(error):
                     raise KeyboardInterrupt from error
                 raise translate(error, self.path) from error
-
-    @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Let Ctrl-C stop the statement that runs inside.
-
-        Not by an exception: that would be raised within one of our functions, and SQLite would only say that
-        the function failed.
-        """
-        handler = signal.getsignal(signal.SIGINT)
-        if handler is not signal.default_int_handler or current_thread() is not main_thread():
-            yield
-            return
-        stopped = False
-
-        def stop(number: int, frame: object) -> None:
-            nonlocal stopped
-            stopped = True
-            self.connection.interrupt()
-
-        signal.signal(signal.SIGINT, stop)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, handler)
-        if stopped:
-            # It came when the statement was over.
-            raise KeyboardInterrupt
 
     @property
     def in_transaction(self) -> bool:

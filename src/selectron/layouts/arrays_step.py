@@ -50,6 +50,7 @@ class ListsLayout:
     parts: int = 1
 
     uniform: Final = False
+    scans: Final = False
     keyed: Final = True
 
     @cached_property

@@ -184,6 +184,10 @@ class Layout(Protocol):
         """Whether all columns of a state are numbers."""
 
     @property
+    def scans(self) -> bool:
+        """Whether a step goes through the rows of its batch, rather than find one row that has them all."""
+
+    @property
     def parts(self) -> int:
         """How many parts a batch has that are worked on side by side."""
 

@@ -73,6 +73,7 @@ class ColumnsLayout:
     compares: bool = False
     parts: int = 1
 
+    scans: Final = True
     keyed: Final = False
 
     @cached_property

@@ -50,6 +50,7 @@ class FunctionsLayout:
     step: Step
 
     uniform: Final = False
+    scans: Final = False
     keyed: Final = False
     parts: Final = 1
     columns: Final[tuple[str, ...]] = (TICK, STATE)

@@ -52,6 +52,7 @@ class RelationsLayout:
     step: Step
 
     uniform: Final = False
+    scans: Final = True
     keyed: Final = False
     parts: Final = 1
     columns: Final[tuple[str, ...]] = (TICK, NAME, ROW, COL, VALUE)

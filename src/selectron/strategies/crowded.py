@@ -45,6 +45,10 @@ def crowded_query(
         distinct=False,
     )
     states = unpacked(relation, layout).where(exp.Not(this=exp.Is(this=column(KEPT), expression=exp.Null())))
+    if layout.scans:
+        # Said to be one, so that the engine looks for it in the rows; otherwise it would look for them in an
+        # index of all rows, of which very many share a key.
+        states = states.limit(1, copy=False)
     ctes = [Cte(HERE, states, Fence.STATE), *layout.chain(exp.table_(HERE, quoted=True), tables, until, "")]
     last = exp.table_(ctes[-1].name, quoted=True)
     # Empty rows follow as long as a state does.
