@@ -24,6 +24,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "combination": "sql",
         "repeated": "sql combination",
         "serialization": "errors",
+        "interrupting": "",
         "network": "errors",
         "program": "errors",
         "engines.base": "errors sql",
@@ -31,7 +32,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "engines.connect": "errors engines.base engines.queries",
         "engines.tables": "errors engines.files",
         "engines.queries": "errors sql engines.base",
-        "engines.*": "errors sql combination repeated serialization engines.base engines.files "
+        "engines.*": "errors sql combination repeated serialization interrupting engines.base engines.files "
         "engines.queries engines.tables",
         "training": "errors network program",
         "features": "errors sql serialization engines.base program",
@@ -46,8 +47,8 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "breakdown": "errors engines.base features evaluation templates",
         "blueprint": "errors sql serialization network program training features layouts strategies",
         "pacing": "",
-        "trainer": "errors sql engines.base program features layouts store strategies planning blueprint "
-        "pacing",
+        "trainer": "errors sql interrupting engines.base program features layouts store strategies planning "
+        "blueprint pacing",
         "statements": "errors sql engines.base program features layouts strategies planning blueprint "
         "trainer",
         "tracing": "sql engines.base program features layouts strategies planning blueprint",

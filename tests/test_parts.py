@@ -86,7 +86,15 @@ def test_the_whole_statement_gives_the_weights_of_a_training_in_parts(layout: st
     program = "import duckdb, sys; print(duckdb.connect(sys.argv[1]).execute(sys.stdin.read()).fetchall())"
     command = [sys.executable, "-c", program, str(path)]
     printed = subprocess.run(command, input=statement, capture_output=True, text=True, check=True).stdout
-    assert sorted(ast.literal_eval(printed)) == trained
+    found = sorted(ast.literal_eval(printed))
+    if layout == "arrays":
+        assert found == trained
+    else:
+        # Sums over rows of a query and of a table are cut into vectors otherwise.
+        assert [row[:-1] for row in found] == [row[:-1] for row in trained]
+        np.testing.assert_allclose(
+            [row[-1] for row in found], [row[-1] for row in trained], rtol=1e-9, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("layout", TRAININGS)

@@ -35,7 +35,14 @@ def tables_of(blueprint: Blueprint, layout: Layout, rows: exp.Select) -> dict[st
         held_out=HELD_OUT,
         position=POSITION,
     )
-    return {ROWS: rows, **{name: query(named) for name, query in made.items()}}
+    plan = blueprint.specification.plan
+    queries = {name: query(named) for name, query in made.items()}
+    if layout.parts > 1:
+        for query in queries.values():
+            if query.args.get("order"):
+                # The order of a named query counts where it says how many rows it has; so sums are the same.
+                query.limit(plan.training_rows + plan.held_out_rows, copy=False)
+    return {ROWS: rows, **queries}
 
 
 def named(name: str) -> exp.Table:

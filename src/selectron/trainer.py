@@ -14,10 +14,10 @@ from sqlglot import exp
 
 from selectron.blueprint import Blueprint
 from selectron.engines.base import Engine
-from selectron.engines.interrupting import deferred
 from selectron.errors import DivergenceError, TrainingInterrupted
 from selectron.features.lookup import Directory
 from selectron.features.rows import HELD_OUT, POSITION
+from selectron.interrupting import deferred
 from selectron.layouts.base import FLAGS, LOG_PREFIX, TICK, Layout
 from selectron.layouts.storage import union_all
 from selectron.pacing import Pace

@@ -33,10 +33,10 @@ from selectron.engines.base import (
     refuse_doubled,
 )
 from selectron.engines.files import is_file, rows_of
-from selectron.engines.interrupting import interruptible
 from selectron.engines.queries import AsWritten, apart, named, query_relation
 from selectron.engines.tables import SchemaTables
 from selectron.errors import ColumnError, DataError, EngineError
+from selectron.interrupting import interruptible
 from selectron.sql import call, cast, folded, growing
 
 __all__ = ["SQLite"]

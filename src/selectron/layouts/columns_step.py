@@ -466,9 +466,11 @@ class Chain:
 
     def run(self, until: Expression) -> list[Cte]:
         final = Link("next", tuple((name, self.layout.next_values[name]) for name in self.layout.columns))
-        made = [Cte(self.gate, self.layout.gate(self.state, self.tables, until))]
-        links = [*self.layout.links, final]
         parts = self.layout.parts
+        gate = self.layout.gate(self.state, self.tables, until)
+        # There is one row, and rows are to be read in their order wherever they are, not through an index.
+        made = [Cte(self.gate, gate if parts == 1 else gate.limit(1, copy=False))]
+        links = [*self.layout.links, final]
         for link, carried in zip(links, self.layout.carried, strict=True):
             name = f"{self.prefix}{link.name}"
             fence = Fence.STATE if link is final else Fence.NONE if link.grouped else Fence.STAGE

@@ -17,7 +17,7 @@ from selectron.layouts.base import ENDED, FLAGS, TICK, Cte, Fence, Layout, Table
 from selectron.sql import call, cast, column, integer, number, quoted
 from selectron.strategies.nested import HERE, RELATION, with_ctes
 
-__all__ = ["crowded_query"]
+__all__ = ["crowded_query", "only_state"]
 
 Expression = exp.Expr
 
@@ -45,11 +45,10 @@ def crowded_query(
         distinct=False,
     )
     states = unpacked(relation, layout).where(exp.Not(this=exp.Is(this=column(KEPT), expression=exp.Null())))
-    if layout.scans:
-        # Said to be one, so that the engine looks for it in the rows; otherwise it would look for them in an
-        # index of all rows, of which very many share a key.
-        states = states.limit(1, copy=False)
-    ctes = [Cte(HERE, states, Fence.STATE), *layout.chain(exp.table_(HERE, quoted=True), tables, until, "")]
+    ctes = [
+        Cte(HERE, only_state(states, layout), Fence.STATE),
+        *layout.chain(exp.table_(HERE, quoted=True), tables, until, ""),
+    ]
     last = exp.table_(ctes[-1].name, quoted=True)
     # Empty rows follow as long as a state does.
     following = exp.Union(
@@ -70,6 +69,15 @@ def crowded_query(
     query = layout.result(exp.table_(KEPT, quoted=True))
     query.set("with_", exp.With(expressions=[recursion, kept], recursive=True))
     return query
+
+
+def only_state(states: exp.Select, layout: Layout) -> exp.Select:
+    """The state of a round, said to be one row where a step scans the rows of its batch.
+
+    Otherwise the engine, which takes it for many, would look for each in an index of all rows, of which very
+    many share a key.
+    """
+    return states.limit(1, copy=False) if layout.scans else states
 
 
 def packed(states: exp.Select, layout: Layout, until: Expression) -> exp.Select:

@@ -7,7 +7,7 @@ from sqlglot import exp
 from selectron.engines.base import Copying
 from selectron.layouts.base import Cte, Fence, Layout, Tables
 from selectron.sql import column, integer
-from selectron.strategies.crowded import crowded_query
+from selectron.strategies.crowded import crowded_query, only_state
 from selectron.strategies.nested import HERE, RELATION, with_ctes
 
 __all__ = ["recursive_query"]
@@ -53,6 +53,9 @@ def recursive_query(
     names = [exp.to_identifier(name, quoted=True) for name in [*key, *layout.columns]]
     relation = exp.table_(RELATION, quoted=True)
     copied = exp.select(*map(column, layout.columns)).from_(relation)
+    if layout.parts > 1:
+        # Rows are read in the order in which several cores read them, to be added up to the same sums.
+        copied = only_state(copied, layout)
     anchor = layout.anchor(state)
     here = exp.table_(HERE, quoted=True)
     itself = exp.Table(this=relation.this.copy(), alias=exp.TableAlias(this=here.this.copy()))
