@@ -74,6 +74,7 @@ ABILITIES: Final = Abilities(Recursion.FREE, Arrays.LISTS, compares=True, lookup
 # A round of a recursion runs on several threads if the one before left more than four vectors of rows.
 FRONTIER: Final = 4 * 2_048 + 2
 ROW_GROUP: Final = 122_880
+ON_CORES: Final = 2  # since this version
 # More microseconds than Python's calendar has.
 BEYOND: Final = 2**62
 
@@ -118,12 +119,14 @@ class DuckDB(TypedTables, NoFunctions):
         self.connection = connection or open_connection(self.path, read_only=read_only)
         self.read_only = read_only or not self.writable()
         self.frame_numbers = itertools.count(1)
-        self.abilities = replace(ABILITIES, cores=Cores(self.threads(), FRONTIER, ROW_GROUP))
+        self.abilities = replace(ABILITIES, cores=self.cores())
 
-    def threads(self) -> int:
-        """How many threads a statement of this connection runs on."""
+    def cores(self) -> Cores | None:
+        """What it takes to train on several cores; None before DuckDB 2, where a recursion always has one."""
         row = self.first("SELECT current_setting('threads')")
-        return int(row[0]) if row else 1
+        if row is None or int(duckdb.__version__.partition(".")[0]) < ON_CORES:
+            return None
+        return Cores(int(row[0]), FRONTIER, ROW_GROUP)
 
     def writable(self) -> bool:
         """Whether the current catalog takes writes."""
