@@ -78,7 +78,9 @@ def recursive_query(
 def recursion(layout: Layout, anchor: exp.Query, term: exp.Query, names: list[exp.Identifier]) -> exp.Select:
     """What is kept of a relation that starts with `anchor` and goes on with `term`."""
     alias = exp.TableAlias(this=exp.to_identifier(RELATION, quoted=True), columns=names)
-    cte = exp.CTE(this=exp.Union(this=anchor, expression=term, distinct=False), alias=alias)
+    # With a key, DuckDB before 2 takes no UNION ALL; a key replaces what has it either way.
+    union = exp.Union(this=anchor, expression=term, distinct=layout.keyed)
+    cte = exp.CTE(this=union, alias=alias)
     if layout.keyed:
         cte.set("key_expressions", [exp.to_identifier(KEY, quoted=True)])
     relation = exp.table_(RELATION, quoted=True)
