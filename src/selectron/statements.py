@@ -40,7 +40,8 @@ def tables_of(blueprint: Blueprint, layout: Layout, rows: exp.Select) -> dict[st
     if layout.parts > 1:
         for query in queries.values():
             if query.args.get("order"):
-                # The order of a named query counts where it says how many rows it has; so sums are the same.
+                # DuckDB keeps the order of a named query that says how many rows it has, so that sums are the
+                # same on any number of threads.
                 query.limit(plan.training_rows + plan.held_out_rows, copy=False)
     return {ROWS: rows, **queries}
 

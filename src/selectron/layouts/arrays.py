@@ -39,7 +39,7 @@ from selectron.layouts.scalars import REPEATING, scalar
 from selectron.layouts.stages import Stage, leveled
 from selectron.program import operations as op
 from selectron.program.expansion import without_scatter
-from selectron.program.patterns import pick_of
+from selectron.program.patterns import is_aggregate, pick_of
 from selectron.program.program import Program
 from selectron.program.tensor import BATCH, Extent, Shape, Tensor
 from selectron.sql import call, column, integer, number, quoted
@@ -106,8 +106,6 @@ def input_column(name: str, shape: Shape, order: Order) -> str:
 # Of an entry that some rows of a batch name: how many come after the one before it, and the rows' places.
 BEFORE: Final = "before"
 ROWS: Final = "rows"
-
-
 # The place in its batch of the first row of a part.
 FIRST_ROW: Final = "first row"
 
@@ -369,13 +367,6 @@ def contracted(reader: Tensor) -> list[tuple[Tensor, int]]:
         picked = pick_of(reader)
         return [(reader.inputs[0] if picked is None else picked[1], operation.axis)]
     return []
-
-
-def is_aggregate(tensor: Tensor) -> bool:
-    """Whether a tensor is one for the whole batch, computed of its rows."""
-    if isinstance(tensor.operation, op.Size) or BATCH in tensor.shape:
-        return False
-    return any(BATCH in part.shape for part in tensor.inputs)
 
 
 def spoken(tensor: Tensor) -> str:

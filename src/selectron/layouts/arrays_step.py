@@ -13,7 +13,6 @@ from selectron.errors import EngineError
 from selectron.layouts.arrays import Lowered, lower
 from selectron.layouts.base import (
     BATCHES,
-    FLAGS,
     LOG_PREFIX,
     TICK,
     BatchColumns,
@@ -23,8 +22,8 @@ from selectron.layouts.base import (
     Step,
     Tables,
     beside_batch,
+    due,
     latest,
-    running,
 )
 from selectron.layouts.batches import PART, batches_query
 from selectron.layouts.parts import apart, totals
@@ -131,7 +130,6 @@ class ListsLayout:
         Without a part, all of the state, beside any part of the batch.
         """
         here = state.alias_or_name
-        flags = {flag: column(flag, here) for flag in FLAGS if flag in self.step.state}
         own: list[Expression] = [column(name, here) for name in self.step.state if name in reads]
         if part is None:
             own = [exp.Column(this=exp.Star(), table=quoted(here))]
@@ -143,7 +141,7 @@ class ListsLayout:
             source = source.join(exp.table_(name, quoted=True), join_type="cross")
         if self.parts > 1:
             source = source.where(exp.EQ(this=column(PART, "own"), expression=integer(part or 0)))
-        return source.where(*running(flags, column(TICK, here), until))
+        return source.where(*due(self.step, until, here))
 
     def term(self, state: exp.Table, tables: Tables, until: Expression) -> exp.Query:
         """Refused: wherever there are lists, recursion is free."""

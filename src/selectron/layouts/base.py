@@ -37,6 +37,7 @@ __all__ = [
     "Step",
     "Tables",
     "beside_batch",
+    "due",
     "last_batch",
     "latest",
     "numbered_batches",
@@ -239,6 +240,12 @@ def running(flags: Mapping[str, Expression], tick: Expression, until: Expression
     """The conditions under which a step is taken."""
     conditions: list[Expression] = [exp.LT(this=tick, expression=until.copy())]
     return conditions + [exp.EQ(this=flag, expression=number(0.0)) for flag in flags.values()]
+
+
+def due(step: Step, until: Expression, here: str | None = None) -> list[Expression]:
+    """The conditions under which a step is taken from a state that has a column for each of its parts."""
+    flags = {flag: column(flag, here) for flag in FLAGS if flag in step.state}
+    return running(flags, column(TICK, here), until)
 
 
 def beside_batch(

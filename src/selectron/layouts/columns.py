@@ -26,7 +26,7 @@ from selectron.layouts.stages import Stage
 from selectron.program import operations as op
 from selectron.program.expansion import without_scatter
 from selectron.program.operations import Array
-from selectron.program.patterns import pick_of
+from selectron.program.patterns import is_aggregate, pick_of
 from selectron.program.program import Program
 from selectron.program.tensor import BATCH, Tensor
 from selectron.repeated import Element, Index, Names, sum_of
@@ -66,14 +66,6 @@ class Lowered:
 LEAVES: Final = (op.Input, op.Constant, op.Range, op.Size, op.RowNumber)
 PASSING: Final = (op.Transpose, op.Broadcast, op.StopGradient)
 INLINE: Final = (*LEAVES, *PASSING, op.Comparison)
-
-
-def is_aggregate(tensor: Tensor) -> bool:
-    """Whether a tensor is a sum or a maximum over the rows of the batch."""
-    operation = tensor.operation
-    if isinstance(operation, (op.Sum, op.Max)):
-        return tensor.inputs[0].shape[operation.axis] == BATCH
-    return isinstance(operation, op.MatMul) and tensor.inputs[0].shape[1] == BATCH
 
 
 def read_inputs(tensor: Tensor) -> Sequence[Tensor]:

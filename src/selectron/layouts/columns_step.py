@@ -14,7 +14,6 @@ from selectron.layouts.base import (
     BATCH_ROWS,
     BATCHES,
     ENDED,
-    FLAGS,
     LOG_PREFIX,
     ROW_IN_BATCH,
     TICK,
@@ -25,9 +24,9 @@ from selectron.layouts.base import (
     Step,
     Tables,
     beside_batch,
+    due,
     latest,
     numbered_batches,
-    running,
 )
 from selectron.layouts.columns import Lowered, lower
 from selectron.layouts.parts import added, apart, part_of, totals
@@ -286,14 +285,13 @@ class ColumnsLayout:
     def gate(self, state: exp.Table, tables: Tables, until: Expression) -> exp.Select:
         """The state's batch; no row if no step is to be taken."""
         here = state.alias_or_name
-        flags = {flag: column(flag, here) for flag in FLAGS if flag in self.step.state}
         states = exp.select(
             exp.alias_(column(TICK, here), NOW, quoted=True),
             exp.alias_(column(BATCH_NUMBER, "own"), TURN, quoted=True),
             *(column(name, "own") for name in OF_BATCH),
         ).from_(state)
         query = beside_batch(states, column(TICK, here), self.step, tables)
-        return query.where(*running(flags, column(TICK, here), until))
+        return query.where(*due(self.step, until, here))
 
     def result(self, states: exp.Table | exp.Subquery) -> exp.Select:
         """The rows that ended an epoch, and the last one."""

@@ -1,11 +1,11 @@
-"""Forms of a program that SQL says better than operation by operation."""
+"""What layouts recognize in a program."""
 
 from __future__ import annotations
 
 from selectron.program import operations as op
-from selectron.program.tensor import Tensor
+from selectron.program.tensor import BATCH, Tensor
 
-__all__ = ["pick_of"]
+__all__ = ["is_aggregate", "pick_of"]
 
 
 def pick_of(tensor: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -26,3 +26,16 @@ def pick_of(tensor: Tensor) -> tuple[Tensor, Tensor] | None:
                 if isinstance(places.operation, op.Range) and values.shape == chosen.shape:
                     return index, values
     return None
+
+
+def is_aggregate(tensor: Tensor) -> bool:
+    """Whether a tensor is one for the whole batch, computed of its rows: a sum or a maximum over them.
+
+    >>> from selectron.program.operations import input_, sum_
+    >>> x = input_("x", ("batch", 3))
+    >>> is_aggregate(sum_(x, 0)), is_aggregate(sum_(x, 1))
+    (True, False)
+    """
+    if isinstance(tensor.operation, op.Size) or BATCH in tensor.shape:
+        return False
+    return any(BATCH in part.shape for part in tensor.inputs)

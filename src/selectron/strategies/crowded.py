@@ -13,7 +13,9 @@ from typing import Final
 from sqlglot import exp
 
 from selectron.engines.base import Copying
-from selectron.layouts.base import ENDED, FLAGS, TICK, Cte, Fence, Layout, Tables, running
+from selectron.layouts.base import ENDED, TICK, Cte, Fence, Layout, Tables, due
+from selectron.layouts.kernels import element_of
+from selectron.layouts.storage import union_all
 from selectron.sql import call, cast, column, integer, number, quoted
 from selectron.strategies.nested import HERE, RELATION, with_ctes
 
@@ -39,11 +41,7 @@ def crowded_query(
     relation = exp.table_(RELATION, quoted=True)
     crowd = exp.alias_(exp.Table(this=call("range", integer(frontier))), CROWD, table=True, quoted=True)
     nothing = exp.select(exp.Null(), exp.Null())
-    anchor = exp.Union(
-        this=packed(layout.anchor(state), layout, until),
-        expression=nothing.copy().from_(crowd.copy()),
-        distinct=False,
-    )
+    anchor = union_all([packed(layout.anchor(state), layout, until), nothing.copy().from_(crowd.copy())])
     states = unpacked(relation, layout).where(exp.Not(this=exp.Is(this=column(KEPT), expression=exp.Null())))
     ctes = [
         Cte(HERE, only_state(states, layout), Fence.STATE),
@@ -51,10 +49,11 @@ def crowded_query(
     ]
     last = exp.table_(ctes[-1].name, quoted=True)
     # Empty rows follow as long as a state does.
-    following = exp.Union(
-        this=packed(exp.select(*map(column, layout.columns)).from_(last), layout, until),
-        expression=nothing.from_(last.copy()).join(crowd, join_type="cross"),
-        distinct=False,
+    following = union_all(
+        [
+            packed(exp.select(*map(column, layout.columns)).from_(last), layout, until),
+            nothing.from_(last.copy()).join(crowd, join_type="cross"),
+        ]
     )
     term = exp.Subquery(this=with_ctes(following, ctes, copies=copies))
     recursion = exp.CTE(
@@ -88,8 +87,7 @@ def packed(states: exp.Select, layout: Layout, until: Expression) -> exp.Select:
         fields = [exp.PropertyEQ(this=quoted(name), expression=column(name)) for name in layout.columns]
         whole = exp.Array(expressions=[exp.Struct(expressions=fields)])
     # The last state is the one that no other follows.
-    flags = {flag: column(flag) for flag in FLAGS if flag in layout.step.state}
-    follows = exp.and_(*running(flags, column(TICK), until), copy=False)
+    follows = exp.and_(*due(layout.step, until), copy=False)
     kept: Expression = exp.Not(this=exp.paren(follows, copy=False))
     if ENDED in layout.columns:
         kept = exp.Or(this=kept, expression=exp.GT(this=column(ENDED), expression=number(0.0)))
@@ -101,16 +99,13 @@ def packed(states: exp.Select, layout: Layout, until: Expression) -> exp.Select:
 def unpacked(relation: exp.Table, layout: Layout) -> exp.Select:
     """Rows with a column for each part of a state."""
 
-    def entry(place: int) -> Expression:
-        # `offset` keeps sqlglot from shifting the place, which counts from 1 already.
-        return exp.Bracket(this=column(STATE), expressions=[integer(place)], offset=1)
-
     fields: dict[str, Expression] = {}
     for place, name in enumerate(layout.columns, start=1):
+        entry = element_of(column(STATE), integer(place if layout.uniform else 1))
         if not layout.uniform:
-            fields[name] = exp.Dot(this=entry(1), expression=quoted(name))
+            fields[name] = exp.Dot(this=entry, expression=quoted(name))
         else:
-            fields[name] = cast(entry(place), "bigint") if name == TICK else entry(place)
+            fields[name] = cast(entry, "bigint") if name == TICK else entry
     return exp.select(*(exp.alias_(value, name, quoted=True) for name, value in fields.items())).from_(
         relation.copy()
     )

@@ -54,7 +54,7 @@ def recursive_query(
     relation = exp.table_(RELATION, quoted=True)
     copied = exp.select(*map(column, layout.columns)).from_(relation)
     if layout.parts > 1:
-        # Rows are read in the order in which several cores read them, to be added up to the same sums.
+        # As on several cores, rows are scanned.
         copied = only_state(copied, layout)
     anchor = layout.anchor(state)
     here = exp.table_(HERE, quoted=True)
