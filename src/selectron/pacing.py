@@ -55,7 +55,8 @@ class Pace:
         """
         ran = max(ran, 1e-3)
         planned = self.planned
-        if planned and self.last is not None and self.last[0] != ticks:
+        # Chunks of nearly the same length differ by noise.
+        if planned and self.last is not None and abs(self.last[0] - ticks) * 4 >= ticks:
             before, seconds = self.last
             step = max(0.0, (ran - seconds) / (ticks - before))
             planned = min(max(ran - step * ticks, planned / 2), MOST_PLANNED)

@@ -147,7 +147,8 @@ def register_functions(engine: Engine) -> None:
 class Cost:
     """What a step costs, measured once on a two-core machine; only the order of magnitude matters.
 
-    `planned` is what planning a statement takes for each product of a row.
+    `planned` is what planning a statement takes for each product of a row, `gathered` what a statement
+    takes for each number of all batches before its first step, where it has to have them at hand.
     """
 
     step: float
@@ -155,6 +156,7 @@ class Cost:
     unit: float
     product: float
     planned: float = 0.0
+    gathered: float = 0.0
 
     def seconds(self, cells: int, units: int, products: int) -> float:
         """The time of a step: of so many numbers of the state, units of all rows, and products."""
@@ -163,7 +165,8 @@ class Cost:
 
 COSTS: Final[dict[LayoutName, dict[Arrays, Cost]]] = {
     LayoutName.ARRAYS: {
-        Arrays.LISTS: Cost(4e-4, 2e-8, 8e-8, 1.5e-9),
+        # Each statement builds the hash table of a join on all batches.
+        Arrays.LISTS: Cost(4e-4, 2e-8, 8e-8, 1.5e-9, gathered=2e-8),
         Arrays.FUNCTIONS: Cost(5e-4, 2e-8, 1.5e-7, 2e-10),
     },
     LayoutName.COLUMNS: {
@@ -234,6 +237,11 @@ def units_of(step: Step) -> int:
     return sum(int(tensor.shape[1]) for tensor in products)
 
 
+def fed_of(step: Step) -> int:
+    """Numbers that a row of a batch has."""
+    return sum(int(shape[1]) for shape in step.program.inputs.values() if shape[0] == BATCH)
+
+
 def cells_of(step: Step) -> int:
     """Numbers of the state."""
     return sum(int(rows) * int(units) for rows, units in step.state.values())
@@ -253,9 +261,8 @@ def limit_of(name: LayoutName, step: Step, abilities: Abilities, limits: Limits,
     products = products_of(step, name)
     if pages is not None and products > pages.products:
         return f"a row needs {products} products, and the engine plans statements of {pages.products}"
-    fed = sum(int(shape[1]) for shape in step.program.inputs.values() if shape[0] == BATCH)
     state = cells_of(step) + len(step.logs) if name is LayoutName.COLUMNS and pages is None else 0
-    needed = max(fed, state) + OWN_COLUMNS
+    needed = max(fed_of(step), state) + OWN_COLUMNS
     if limits.columns is not None and needed > limits.columns:
         return f"it needs {needed} columns, and the engine takes {limits.columns}"
     if limits.entries is not None and name is LayoutName.COLUMNS:
@@ -325,6 +332,49 @@ def shared(seconds: float, parts: int, cores: Cores | None) -> float:
 OWN_COLUMNS: Final = 5
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """What is known of a layout before it is chosen: how it would run, or why it cannot."""
+
+    layout: LayoutName
+    strategy: StrategyName
+    problem: str | None = None
+    seconds: float = 0.0
+    parts: int = 1
+
+    @property
+    def line(self) -> str:
+        """What to tell of it."""
+        if self.problem is not None:
+            return f"{self.layout}: {self.problem}"
+        side_by_side = f", each batch in {self.parts} parts side by side" if self.parts > 1 else ""
+        return f"{self.layout}, {self.strategy}: about {self.seconds * 1000:.3g} ms a step{side_by_side}"
+
+
+def candidate(
+    name: LayoutName,
+    abilities: Abilities,
+    limits: Limits,
+    step: Step,
+    plan: BatchPlan,
+    strategy: StrategyName | None,
+    parts: int | None,
+) -> Candidate:
+    """A layout with the strategy that is asked for, or else with the best that runs there."""
+    tried = StrategyName.RECURSIVE if strategy is None else strategy
+    problem = gap_of(abilities, name, tried)
+    if problem is not None and strategy is None:
+        tried = StrategyName.STEPWISE
+        problem = gap_of(abilities, name, tried)
+    problem = problem or limit_of(name, step, abilities, limits, plan.size)
+    if problem is not None:
+        return Candidate(name, tried, problem)
+    units, products = units_of(step) * plan.size, products_of(step, name) * plan.size
+    seconds = COSTS[name][abilities.arrays].seconds(cells_of(step), units, products)
+    split = parts_of(abilities, name, tried, plan, seconds, parts)
+    return Candidate(name, tried, None, shared(seconds, split, abilities.cores), split)
+
+
 def choose(
     abilities: Abilities,
     limits: Limits,
@@ -343,52 +393,32 @@ def choose(
     EngineError
         If the engine cannot run what is asked for, naming the limit and the alternative.
     """
-    wanted = StrategyName.RECURSIVE if strategy is None else strategy
-    cells = cells_of(step)
-    units = units_of(step) * plan.size
-    found: dict[tuple[LayoutName, StrategyName], float] = {}
-    problems: dict[LayoutName, str] = {}
-    split: dict[LayoutName, int] = {}
-    reasons = []
-    for name in LayoutName:
-        waits = name in ASKED_FOR and name is not layout
-        tried = wanted
-        problem = gap_of(abilities, name, tried)
-        if problem is not None and strategy is None:
-            tried = StrategyName.STEPWISE
-            problem = gap_of(abilities, name, tried)
-        if waits and problem is not None:
-            continue
-        if not waits:
-            problem = problem or limit_of(name, step, abilities, limits, plan.size)
-        if problem is not None:
-            problems[name] = problem
-            reasons.append(f"{name}: {problem}")
-            continue
-        products = products_of(step, name) * plan.size
-        seconds = COSTS[name][abilities.arrays].seconds(cells, units, products)
-        split[name] = parts_of(abilities, name, tried, plan, seconds, parts)
-        seconds = shared(seconds, split[name], abilities.cores)
-        line = f"{name}, {tried}: about {seconds * 1000:.3g} ms a step"
-        if split[name] > 1:
-            line += f", each batch in {split[name]} parts side by side"
-        if waits:
-            # Not to be chosen, but to be known of.
-            reasons.append(f"{line}, {ASKED_FOR[name]}")
-            continue
-        found[name, tried] = seconds
-        reasons.append(line)
-    candidates = {key: seconds for key, seconds in found.items() if layout in (None, key[0])}
-    if not candidates:
+    found = [candidate(name, abilities, limits, step, plan, strategy, parts) for name in LayoutName]
+    # Some are not to be chosen, but to be known of where they run.
+    known = [it for it in found if it.layout in ASKED_FOR and it.layout is not layout]
+    wanted = [it for it in found if it not in known]
+    reasons = [it.line for it in wanted]
+    reasons += [f"{it.line}, {ASKED_FOR[it.layout]}" for it in known if it.problem is None]
+    asked = [it for it in wanted if layout in (None, it.layout)]
+    ready = [it for it in asked if it.problem is None]
+    if not ready:
         remedy = REMEDIES.get(abilities.vectors) if layout is LayoutName.VECTORS else None
         raise EngineError(
-            f"Layout {layout} with strategy {wanted} does not run here: "
-            f"{problems.get(layout, '') if layout is not None else '; '.join(problems.values())}.",
+            f"Layout {layout} with strategy {strategy or StrategyName.RECURSIVE} does not run here: "
+            f"{'; '.join(it.problem for it in asked if it.problem is not None)}.",
             hint=". ".join(filter(None, (remedy, "; ".join(reasons)))) + ".",
         )
-    best = min(candidates, key=lambda key: candidates[key])
-    planned = COSTS[best[0]][abilities.arrays].planned * products_of(step, best[0])
-    return Choice(*best, candidates[best], tuple(reasons), planned, split[best[0]])
+    best = min(ready, key=lambda it: it.seconds)
+    cost = COSTS[best.layout][abilities.arrays]
+    numbers = (plan.training_rows + plan.held_out_rows) * fed_of(step)
+    return Choice(
+        best.layout,
+        best.strategy,
+        best.seconds,
+        tuple(reasons),
+        cost.planned * products_of(step, best.layout) + cost.gathered * numbers,
+        best.parts,
+    )
 
 
 def parse_layout(name: str | None) -> LayoutName | None:

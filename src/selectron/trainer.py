@@ -244,14 +244,14 @@ class Trainer:
     def advance(self, until: int) -> dict[str, Any]:
         """Train up to a tick, in one statement or several; give the numbers that decide how to go on."""
         self.logged = self.layout.logged(self.engine.temporary(NEXT))
+        if until == self.tick:
+            # No epoch is asked for: the state as it is.
+            self.engine.create_temporary(NEXT, self.layout.anchor(self.engine.temporary(NOW)))
+            return self.scalars()
         if self.choice.strategy is StrategyName.RECURSIVE:
             # DuckDB may wait forever for the cores of a recursion that is stopped halfway.
             with deferred() if self.layout.parts > 1 else nullcontext():
                 self.engine.create_temporary(NEXT, self.recursive(until))
-            return self.scalars()
-        if until == self.tick:
-            # No epoch is asked for: the state as it is.
-            self.engine.create_temporary(NEXT, self.layout.anchor(self.engine.temporary(NOW)))
             return self.scalars()
         most = self.blueprint.specification.steps or self.choice.steps
         if is_staged(self.engine.abilities, self.choice.layout):
