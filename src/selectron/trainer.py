@@ -203,6 +203,8 @@ class Trainer:
         for name, query in made.items():
             self.made.append(name)
             self.engine.create_temporary(name, query(self.engine.temporary))
+        # All is in the batches now, and the chunks have a use for the memory.
+        self.engine.drop_temporary(ROWS)
         tick, values = 0, start_values(self.blueprint)
         if resume:
             tick, values = stored_values(self.store, self.record.model_id, self.blueprint)
