@@ -58,7 +58,8 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "portable": "errors sql combination engines.base engines.queries program features blueprint "
         "prediction",
         "verification": "errors sql engines.base features program blueprint prediction",
-        "markup": "",
+        "figures": "",
+        "markup": "figures",
         "outputs": "errors sql markup engines.base",
         "explaining": "errors sql engines.base program training features layouts blueprint outputs "
         "prediction templates",
@@ -66,7 +67,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "interchange": "errors sql network program training engines.base features layouts planning "
         "blueprint preparation",
         "reporting": "errors sql engines.base program features training layouts store planning blueprint "
-        "evaluation explaining prediction templates",
+        "evaluation explaining figures prediction templates",
         "model": "errors sql engines.base markup program features forms layouts store planning blueprint "
         "breakdown calibration evaluation explaining outputs portable prediction preparation reporting "
         "statements tracing trainer verification interchange",
@@ -74,8 +75,8 @@ LAYERS: Mapping[str, frozenset[str]] = {
         "planning blueprint model preparation trainer interchange",
         "estimators": "errors sql network training engines.base engines.* features store blueprint "
         "prediction model database",
-        "cli": "errors version network training planning engines.files features calibration evaluation model "
-        "database explaining outputs reporting tracing trainer verification interchange",
+        "cli": "errors version network training planning engines.files features calibration evaluation "
+        "figures model database explaining outputs reporting tracing trainer verification interchange",
         "__init__": "errors version network training features calibration evaluation model database trainer "
         "estimators verification reporting",
         "__main__": "cli",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from selectron.figures import shown
+
 __all__ = ["html_table"]
 
 
@@ -21,9 +23,3 @@ def html_table(names: Sequence[object], rows: Sequence[Sequence[object]]) -> str
     head = f"<thead><tr>{cells('th', names)}</tr></thead>" if names else ""
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     return f"<table>{head}<tbody>{body}</tbody></table>"
-
-
-def shown(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

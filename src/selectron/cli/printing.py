@@ -11,6 +11,7 @@ from rich.table import Table
 
 from selectron.calibration import Calibration
 from selectron.evaluation import Evaluation
+from selectron.figures import shown
 
 __all__ = ["err", "out", "print_calibration", "print_evaluation", "print_groups", "print_rows"]
 
@@ -76,10 +77,3 @@ def print_rows(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     for row in rows:
         grid.add_row(*map(shown, row))
     out.print(grid, markup=False)
-
-
-def shown(value: object) -> str:
-    """A value as people read it."""
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -16,6 +16,7 @@ from selectron.features.kinds import (
     TimeFeature,
 )
 from selectron.features.targets import ClassTarget
+from selectron.figures import decimal
 from selectron.reporting.subject import Subject
 
 __all__ = ["FeatureRow", "Summary", "figure", "summarized"]
@@ -56,7 +57,7 @@ def figure(value: object) -> str:
     """A value as people read it.
 
     >>> figure(0.98550), figure(1234567.0), figure(None), figure(12345)
-    ('0.9855', '1.235e+06', 'none', '12,345')
+    ('0.9855', '1234567', 'none', '12,345')
     """
     if value is None:
         return "none"
@@ -64,7 +65,7 @@ def figure(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return decimal(value) if isinstance(value, float) else str(value)
 
 
 def described(settings: object) -> str:
