@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -222,3 +224,10 @@ def test_comparisons_of_engines_are_seen(source: str) -> None:
 
 def test_other_comparisons_are_not() -> None:
     assert engine_comparisons("if engine is None or name == 'duckdb' or engine.limit < 3: pass") == []
+
+
+def test_importing_loads_no_dialect_before_its_engine_is_used() -> None:
+    loaded = "import selectron.cli, sys; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    dialects = [name for name in ran.stdout.split() if name.startswith("sqlglot.dialects")]
+    assert dialects == ["sqlglot.dialects", "sqlglot.dialects.dialect"]

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 from sqlglot import exp
+from sqlglot.dialects import DIALECTS as DIALECT_CLASSES
 from sqlglot.dialects.dialect import Dialect, NormalizationStrategy
 
 from selectron.errors import ConfigurationError
@@ -130,7 +131,7 @@ DIFFERENT: Final[Mapping[str, Writing]] = {
     "oracle": Writing(days=oracle_days, truth=is_not_zero, text=oracle_text),
 }
 
-DIALECTS: Final = tuple(sorted(set(Dialect.classes) - NO_SQL))
+DIALECTS: Final = tuple(sorted({name.lower() for name in DIALECT_CLASSES} - NO_SQL))
 
 
 def writing_of(dialect: str) -> Writing:
