@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-import torch
 
 import selectron
 from googlesql import GoogleSQL
@@ -22,7 +22,8 @@ from selectron.engines.duckdb import DuckDB
 from selectron.engines.postgres import Postgres
 from selectron.engines.sqlite import SQLite
 
-torch.set_num_threads(1)
+# Tests run side by side; PyTorch, where it is imported, is to take one core for each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 PENGUINS = Path(__file__).parent.parent / "examples" / "penguins.csv"
 

@@ -371,11 +371,15 @@ class Store:
                 else:
                     self.engine.drop_view(name_)
             mine = exp.In(this=column("model_id"), expressions=[integer(model_id) for model_id in ids])
+            others = (
+                exp.select(exp.Count(this=exp.Star())).from_(table(MODELS)).where(exp.Not(this=mine.copy()))
+            )
+            # DuckDB before 2 drops no table that rows were deleted from in the same transaction.
+            if not self.engine.rows(others)[0][0]:
+                self.drop_tables()
+                return len(records)
             for owned in TABLES:
                 self.engine.run(exp.Delete(this=table(owned), where=exp.Where(this=mine.copy())))
-            left = self.engine.rows(exp.select(exp.Count(this=exp.Star())).from_(table(MODELS)))[0][0]
-            if not left:
-                self.drop_tables()
         return len(records)
 
     # Reading ---------------------------------------------------------------------------------
