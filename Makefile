@@ -9,11 +9,12 @@ demo: .venv/installed
 	.venv/bin/selectron train examples/penguins.csv --target species
 
 # Everything that CI runs: lint, format, types, tests.
-check: .venv/installed-dev browser
+check: .venv/installed-dev .venv-oldest/installed browser
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/pytest --numprocesses 2
+	.venv-oldest/bin/pytest --numprocesses 2 -W default -p no:cacheprovider $(OLDEST)
 
 # The figures of the README, as ratios to PyTorch in the same run.
 bench: .venv/installed-dev
@@ -31,6 +32,14 @@ bench-scoring: .venv-scoring/installed
 browser:
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null 2>&1 \
 		|| echo "Chromium is not installed: tests that open a browser are skipped."
+
+# The oldest releases of what it needs, and the tests that run with them.
+OLDEST = src tests/store tests/test_bad_input.py tests/test_cli.py tests/test_model.py
+
+.venv-oldest/installed: pyproject.toml tests/oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --editable . -r tests/oldest.txt
+	touch $@
 
 .venv-scoring/installed: pyproject.toml benchmarks/scoring-requirements.txt
 	$(PYTHON) -m venv .venv-scoring

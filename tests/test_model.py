@@ -67,7 +67,9 @@ def test_the_whole_training_is_one_statement_for_plain_duckdb(
     statement.write_text(model.sql("train"))
     plain = (
         "import duckdb, sys; "
-        "rows = duckdb.connect().execute(open(sys.argv[1]).read()).fetchall(); "
+        "shell = duckdb.connect(); "
+        "shell.execute('SET enable_progress_bar = false'); "
+        "rows = shell.execute(open(sys.argv[1]).read()).fetchall(); "
         "assert 'selectron' not in sys.modules; "
         "print('\\n'.join('\\t'.join(map(repr, row)) for row in rows))"
     )

@@ -285,8 +285,8 @@ def test_the_connections_time_zone_does_not_matter(engine: DuckDB) -> None:
     encodings, rows = [], []
     for zone in ("UTC", "America/New_York", "Asia/Kolkata"):
         engine.connection.execute(f"SET TimeZone = '{zone}'")
-        encodings.append(encode(engine, "TIMESTAMPTZ '2024-01-01 02:00+00' + INTERVAL (i * 5) HOUR AS t"))
-        rows.append(units(engine, encodings[0], "SELECT TIMESTAMPTZ '2024-07-01 02:00+00' AS t"))
+        encodings.append(encode(engine, "TIMESTAMPTZ '2024-01-01 02:00:00+00' + INTERVAL (i * 5) HOUR AS t"))
+        rows.append(units(engine, encodings[0], "SELECT TIMESTAMPTZ '2024-07-01 02:00:00+00' AS t"))
     assert encodings[0] == encodings[1] == encodings[2]
     assert rows[0] == rows[1] == rows[2]
 

@@ -190,7 +190,7 @@ class DuckDB(TypedTables, NoFunctions):
 
     def execute(self, text: str, parameters: Sequence[object] = ()) -> duckdb.DuckDBPyConnection:
         """Execute SQL text; DuckDB's own errors become ours."""
-        if not encodable(text):
+        if not all(encodable(given) for given in (text, *parameters) if isinstance(given, str)):
             raise EngineError(
                 "A name or a value is no valid Unicode text.",
                 hint="It has half of a surrogate pair.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -168,7 +169,8 @@ def batches(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
         yield from rows
 
 
-def loaded(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> duckdb.DuckDBPyRelation:
+@contextmanager
+def loaded(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[duckdb.DuckDBPyRelation]:
     """Rows as something that DuckDB writes and hands to data frames."""
     try:
         import pyarrow as pa  # type: ignore[import-untyped,unused-ignore]
@@ -179,9 +181,9 @@ def loaded(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> duckdb.DuckDB
         ) from error
     columns = [[row[place] for row in rows] for place in range(len(names))]
     table = pa.Table.from_arrays([pa.array(column) for column in columns], names=list(names))
-    connection = duckdb.connect()
-    connection.register("rows", table)
-    return connection.sql("SELECT * FROM rows")
+    with duckdb.connect() as connection:
+        connection.register("rows", table)
+        yield connection.sql("SELECT * FROM rows")
 
 
 def to_frame(names: Sequence[str], rows: Sequence[Sequence[Any]], kind: str) -> Any:
@@ -192,14 +194,14 @@ def to_frame(names: Sequence[str], rows: Sequence[Sequence[Any]], kind: str) -> 
     EngineError
         If that library is not installed.
     """
-    relation = loaded(names, rows)
-    makers: dict[str, Callable[[], Any]] = {
-        "pandas": relation.df,
-        "polars": relation.pl,
-        "arrow": relation.to_arrow_table,
-    }
     try:
-        return makers[kind]()
+        with loaded(names, rows) as relation:
+            makers: dict[str, Callable[[], Any]] = {
+                "pandas": relation.df,
+                "polars": relation.pl,
+                "arrow": relation.to_arrow_table,
+            }
+            return makers[kind]()
     except ImportError as error:
         raise EngineError(f"A {kind} frame needs a library that is not installed.") from error
 
@@ -212,13 +214,13 @@ def write_file(names: Sequence[str], rows: Sequence[Sequence[Any]], path: str) -
     EngineError
         If it cannot be written.
     """
-    relation = loaded(names, rows)
     try:
-        if path.lower().endswith(".csv"):
-            relation.write_csv(path)
-        elif path.lower().endswith(".parquet"):
-            relation.write_parquet(path)
-        else:
-            relation.query("rows", f"COPY rows TO '{path.replace(chr(39), chr(39) * 2)}' (FORMAT json)")
+        with loaded(names, rows) as relation:
+            if path.lower().endswith(".csv"):
+                relation.write_csv(path)
+            elif path.lower().endswith(".parquet"):
+                relation.write_parquet(path)
+            else:
+                relation.query("rows", f"COPY rows TO '{path.replace(chr(39), chr(39) * 2)}' (FORMAT json)")
     except duckdb.Error as error:
         raise EngineError(f"File {path!r} cannot be written: {str(error).splitlines()[0]}") from error
