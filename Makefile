@@ -34,7 +34,8 @@ browser:
 		|| echo "Chromium is not installed: tests that open a browser are skipped."
 
 # The oldest releases of what it needs, and the tests that run with them.
-OLDEST = src tests/store tests/test_bad_input.py tests/test_cli.py tests/test_model.py
+OLDEST = src tests/store tests/test_bad_input.py tests/test_cli.py tests/test_model.py tests/test_outputs.py \
+	tests/test_refusals.py::test_text_that_no_database_takes
 
 .venv-oldest/installed: pyproject.toml tests/oldest.txt
 	$(PYTHON) -m venv .venv-oldest

@@ -371,7 +371,7 @@ def test_what_fails_while_rows_are_fetched_is_ours(bad: selectron.Database, tmp_
     model = train(bad, features=FeatureOptions(include=("x",)))
     predictions = model.predict(query)
     for act in (predictions.rows, predictions.df, predictions.pl, predictions.arrow):
-        with pytest.raises(EngineError, match=r"DuckDB refused: (Conversion|Invalid Input) Error"):
+        with pytest.raises(EngineError, match="DuckDB refused: Conversion Error"):
             act()
     with pytest.raises(EngineError, match="DuckDB refused"):
         predictions.to_file(tmp_path / "x.csv")

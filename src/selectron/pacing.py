@@ -52,6 +52,11 @@ class Pace:
         >>> pace = Pace(4, planned=0.5).after(4, 3.0, 0.01).after(1, 2.1, 0.01)
         >>> round(pace.planned, 3), pace.ticks
         (1.8, 10)
+
+        Chunks of nearly the same length say nothing about it.
+
+        >>> Pace(100, planned=0.5).after(100, 3.0, 0.01).after(101, 3.5, 0.01).planned
+        0.5
         """
         ran = max(ran, 1e-3)
         planned = self.planned

@@ -359,14 +359,20 @@ def candidate(
     plan: BatchPlan,
     strategy: StrategyName | None,
     parts: int | None,
+    *,
+    limited: bool,
 ) -> Candidate:
-    """A layout with the strategy that is asked for, or else with the best that runs there."""
+    """A layout with the strategy that is asked for, or else with the best that runs there.
+
+    `limited` is whether to look for limits that it breaks, for which some layouts lower the whole step.
+    """
     tried = StrategyName.RECURSIVE if strategy is None else strategy
     problem = gap_of(abilities, name, tried)
     if problem is not None and strategy is None:
         tried = StrategyName.STEPWISE
         problem = gap_of(abilities, name, tried)
-    problem = problem or limit_of(name, step, abilities, limits, plan.size)
+    if limited:
+        problem = problem or limit_of(name, step, abilities, limits, plan.size)
     if problem is not None:
         return Candidate(name, tried, problem)
     units, products = units_of(step) * plan.size, products_of(step, name) * plan.size
@@ -393,10 +399,14 @@ def choose(
     EngineError
         If the engine cannot run what is asked for, naming the limit and the alternative.
     """
-    found = [candidate(name, abilities, limits, step, plan, strategy, parts) for name in LayoutName]
     # Some are not to be chosen, but to be known of where they run.
-    known = [it for it in found if it.layout in ASKED_FOR and it.layout is not layout]
-    wanted = [it for it in found if it not in known]
+    waiting = {name for name in ASKED_FOR if name is not layout}
+    found = [
+        candidate(name, abilities, limits, step, plan, strategy, parts, limited=name not in waiting)
+        for name in LayoutName
+    ]
+    known = [it for it in found if it.layout in waiting]
+    wanted = [it for it in found if it.layout not in waiting]
     reasons = [it.line for it in wanted]
     reasons += [f"{it.line}, {ASKED_FOR[it.layout]}" for it in known if it.problem is None]
     asked = [it for it in wanted if layout in (None, it.layout)]
